@@ -1,0 +1,4 @@
+// Command goldsmith makes golden virtual-machine images.
+package main
+
+func main() {}
