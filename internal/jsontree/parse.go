@@ -13,6 +13,7 @@ import (
 type Limits struct {
 	Bytes int // size of the text
 	Depth int // nesting of arrays and objects; a scalar has depth 0
+	Key   int // bytes of an object's key; 0 for any
 }
 
 // Error says why a text was not read. Line is 0 when the whole text is meant.
@@ -52,7 +53,7 @@ func Parse(text []byte, limits Limits) (*Node, error) {
 	if at := invalidUTF8(text); at >= 0 {
 		return nil, errorAt(text, at, "this byte is not UTF-8: save the file as UTF-8")
 	}
-	w := walker{text: text, line: 1, depth: limits.Depth}
+	w := walker{text: text, line: 1, limits: limits}
 	return w.value(0)
 }
 
@@ -124,7 +125,7 @@ type walker struct {
 	pos       int
 	line      int
 	lineStart int
-	depth     int
+	limits    Limits
 }
 
 // skip moves to the next byte that is not in skipped, counting lines. Line
@@ -149,9 +150,9 @@ func (w *walker) value(depth int) (*Node, error) {
 	n := &Node{Line: w.line, Column: w.pos - w.lineStart + 1}
 	switch w.text[w.pos] {
 	case '{', '[':
-		if depth >= w.depth {
+		if depth >= w.limits.Depth {
 			return nil, &Error{Line: n.Line, Column: n.Column, TooLarge: true,
-				Message: fmt.Sprintf("the text is nested more than %d deep", w.depth)}
+				Message: fmt.Sprintf("the text is nested more than %d deep", w.limits.Depth)}
 		}
 		if w.text[w.pos] == '{' {
 			n.Kind = Object
@@ -190,6 +191,10 @@ func (w *walker) members(n *Node, depth int) error {
 	for w.skip(separator); w.text[w.pos] != '}'; w.skip(separator) {
 		m := Member{Line: w.line, Column: w.pos - w.lineStart + 1}
 		m.Key = w.quoted()
+		if w.limits.Key > 0 && len(m.Key) > w.limits.Key {
+			return &Error{Line: m.Line, Column: m.Column, TooLarge: true,
+				Message: fmt.Sprintf("this key has %d bytes; at most %d are read", len(m.Key), w.limits.Key)}
+		}
 		var err error
 		if m.Value, err = w.value(depth + 1); err != nil {
 			return err

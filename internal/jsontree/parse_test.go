@@ -88,6 +88,8 @@ func TestParseLimits(t *testing.T) {
 		{"size exceeded", `[11]`, Limits{Bytes: 3, Depth: 1}, false},
 		{"depth reached", `[[1]]`, Limits{Bytes: 10, Depth: 2}, true},
 		{"depth exceeded", `[[{}]]`, Limits{Bytes: 10, Depth: 2}, false},
+		{"key reached", `{"abc":1}`, Limits{Bytes: 10, Depth: 1, Key: 3}, true},
+		{"key exceeded", `{"abc":1}`, Limits{Bytes: 10, Depth: 1, Key: 2}, false},
 		{"deeper than the standard library goes", strings.Repeat("[", 20000) + strings.Repeat("]", 20000), wide, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
