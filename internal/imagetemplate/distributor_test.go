@@ -28,7 +28,7 @@ func TestDistributorRules(t *testing.T) {
 		{"wrong tags", vhd("2020-02-14", `, "artifactTags": {"a": 1, "b": {}}`), []want{
 			warning(at+"/artifactTags/a", "read as a string"), failure(at+"/artifactTags/b", "a string is expected, not an object")}},
 		{"misspelled tags", vhd("2020-02-14", `, "aritfactTags": {}`), []want{warning(at+"/aritfactTags", "perhaps 'artifactTags' is meant")}},
-		{"uri", vhd("2022-07-01", `, "uri": "https://a.blob.core.windows.net/vhds/x.vhd"`), []want{notYet(at+"/uri", "staging storage account only")}},
+		{"uri", vhd("2022-07-01", `, "uri": "https://a.blob.core.windows.net/vhds/x.vhd"`), []want{notYet(at+"/uri", "'ImageTemplate.properties.distribute[0].uri' cannot be built yet: a VHD is published in the staging storage account only")}},
 		{"empty uri", vhd("2022-07-01", `, "uri": ""`), nil},
 		{"relative uri", vhd("2022-07-01", `, "uri": "x.vhd"`), []want{failure(at+"/uri", "an absolute http or https address."), notYet(at+"/uri", "staging")}},
 		{"image without fields", draft{version: "2020-02-14", distribute: `{"type": "ManagedImage", "runOutputName": "o"}`},
@@ -67,7 +67,7 @@ func TestDistributorRules(t *testing.T) {
 		{"major below -1", gallery("2022-07-01", `, "versioning": {"scheme": "Latest", "major": -2}`), []want{failure(at+"/versioning/major", "it must be at least -1")}},
 		{"major of source", gallery("2022-07-01", `, "versioning": {"scheme": "Source", "major": 2}`), []want{warning(at+"/versioning/major", "is not a field")}},
 		{"null versioning", gallery("2022-07-01", `, "versioning": null`), nil},
-		{"shallow", gallery("2025-10-01", `, "replicationMode": "Shallow"`), []want{notYet(at+"/replicationMode", "shallow replication")}},
+		{"shallow", gallery("2025-10-01", `, "replicationMode": "Shallow"`), []want{notYet(at+"/replicationMode", "images are replicated in full")}},
 		{"full", gallery("2025-10-01", `, "replicationMode": "Full"`), nil},
 		{"unknown mode", gallery("2025-10-01", `, "replicationMode": "shallow"`), []want{failure(at+"/replicationMode", "write Shallow")}},
 		{"mode before its time", gallery("2024-02-01", `, "replicationMode": "Full"`),

@@ -1,5 +1,7 @@
 package imagetemplate
 
+import "fmt"
+
 // executable warns about everything a valid body asks for that a build cannot
 // carry out yet, so that nothing accepted is silently skipped. autoRun is not
 // among them: a local build is the run that it asks for.
@@ -7,35 +9,35 @@ func (r *reader) executable(properties *members) {
 	r.executableSource(properties.object("source"))
 	for _, m := range properties.objects("customize") {
 		if t := StepType(m.variant); t.Windows() {
-			r.notExecutable(m.at, "a %s customizer needs a Windows machine, and Windows is not built yet", t)
+			r.notExecutable(m.at, "%s needs a Windows machine", t)
 		}
 	}
 	for _, key := range []string{"vmBoot", "workload"} {
 		if m := properties.object("optimize").object(key); m.text("state") == "Enabled" {
-			r.notExecutable(m.place("state"), "optimize.%s is not carried out yet", key)
+			r.notExecutable(m.place("state"), "the image is not optimized after its customization")
 		}
 	}
 	if m := properties.object("validate"); m.given("inVMValidations") || m.flag("sourceValidationOnly") {
-		r.notExecutable(m.at, "the validations of properties.validate are not carried out yet")
+		r.notExecutable(m.at, "validations are not run")
 	}
 	if properties.given("additionalDataDisks") {
-		r.notExecutable(properties.place("additionalDataDisks"), "additional data disks are not attached yet")
+		r.notExecutable(properties.place("additionalDataDisks"), "data disks are not attached")
 	}
 	if properties.given("stagingResourceGroup") {
-		r.notExecutable(properties.place("stagingResourceGroup"), "a staging group of one's own is not used yet")
+		r.notExecutable(properties.place("stagingResourceGroup"), "a build makes its staging group itself")
 	}
 	for _, key := range []string{"onCustomizerError", "onValidationError"} {
 		if m := properties.object("errorHandling"); m.text(key) == string(Abort) {
-			r.notExecutable(m.place(key), "errorHandling.%s abort is not carried out yet: machines are always cleaned up", key)
+			r.notExecutable(m.place(key), "the build machine is removed after every failure")
 		}
 	}
 	r.executableNetwork(properties)
 	for _, m := range properties.objects("distribute") {
 		if m.text("replicationMode") == "Shallow" {
-			r.notExecutable(m.place("replicationMode"), "shallow replication is not carried out yet")
+			r.notExecutable(m.place("replicationMode"), "images are replicated in full")
 		}
 		if DistributeType(m.variant) == ToVHD && m.given("uri") {
-			r.notExecutable(m.place("uri"), "a VHD is published in the staging storage account only, not at a uri yet")
+			r.notExecutable(m.place("uri"), "a VHD is published in the staging storage account only")
 		}
 	}
 }
@@ -51,27 +53,28 @@ func (r *reader) executableSource(m *members) {
 		}
 	case SharedImageVersion:
 		if directShared.MatchString(m.text("imageVersionId")) {
-			r.notExecutable(m.place("imageVersionId"), "images of galleries shared by others are not found yet")
+			r.notExecutable(m.place("imageVersionId"), "galleries that others share are not searched")
 		}
 	case ISO:
-		r.notExecutable(m.at, "a build from an ISO is not carried out yet")
+		r.notExecutable(m.at, "an ISO is not installed from")
 	}
 }
 
 func (r *reader) executableNetwork(properties *members) {
 	profile := properties.object("vmProfile")
 	if profile.given("userAssignedIdentities") {
-		r.notExecutable(profile.place("userAssignedIdentities"), "the build machine is not given identities yet")
+		r.notExecutable(profile.place("userAssignedIdentities"), "the build machine is given no identities")
 	}
 	for _, v := range []*value{
 		profile.get("vnetConfig"), profile.get("VirtualNetworkConfig"), properties.get("VirtualNetworkConfig"),
 	} {
 		if v != nil && (v.object.given("subnetId") || v.object.given("name")) {
-			r.notExecutable(v.at, "a build on a network of one's own (%s) is not carried out yet", v.at.field)
+			r.notExecutable(v.at, "a build runs on a network of its own only")
 		}
 	}
 }
 
+// notExecutable warns that what stands at a place cannot be built yet.
 func (r *reader) notExecutable(at place, format string, args ...any) {
-	r.report.notExecutable(at, format, args...)
+	r.report.notExecutable(at, "'%s' cannot be built yet: %s", at.path(), fmt.Sprintf(format, args...))
 }

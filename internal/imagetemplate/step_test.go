@@ -16,7 +16,7 @@ func TestStepRules(t *testing.T) {
 	}
 	upper := strings.ToUpper(sum)
 	windows := func(kind string) want {
-		return notYet(at, "a "+kind+" customizer needs a Windows machine")
+		return notYet(at, kind+" needs a Windows machine")
 	}
 	runRules(t, []ruleCase{
 		{"no type", customize("2020-02-14", `{"name": "x"}`), []want{failure(at, "'ImageTemplate.properties.customize[0]': Missing field 'type'")}},
@@ -118,7 +118,7 @@ func TestStepValues(t *testing.T) {
 func TestValidateRules(t *testing.T) {
 	const at = "/properties/validate"
 	validate := func(version, v string) draft { return draft{version: version, properties: `, "validate": ` + v} }
-	pending := notYet(at, "the validations of properties.validate")
+	pending := notYet(at, "'ImageTemplate.properties.validate' cannot be built yet: validations are not run")
 	runRules(t, []ruleCase{
 		{"nothing to do", validate("2022-02-14", `{"continueDistributeOnFailure": true, "inVMValidations": []}`), nil},
 		{"before its time", validate("2021-10-01", `{}`), []want{warning(at, "it came with API version 2022-02-14")}},
