@@ -8,8 +8,9 @@ import (
 	"goldsmith/internal/jsontree"
 )
 
-// limits of a body. The size is Azure Resource Manager's.
-var limits = jsontree.Limits{Bytes: 4 << 20, Depth: 100, Key: 4096}
+// limits of a body. The size is Azure Resource Manager's; the others are far
+// above what a template needs.
+var limits = jsontree.Limits{Bytes: 4 << 20, Depth: 100, Key: 4096, Values: 100_000}
 
 // Parse turns the bytes of an image template into a Template, or says
 // everything that is wrong with them. It never fails otherwise: a Template is

@@ -215,6 +215,7 @@ func TestParseRefusesOtherDocuments(t *testing.T) {
 		{"array", "[]", want{SeverityError, arm.CodeInvalidJSON, "", "a JSON object, not an array"}, 1},
 		{"too large", strings.Repeat(" ", 5<<20), want{SeverityError, arm.CodeTooLarge, "", "at most 4194304"}, 0},
 		{"too deep", strings.Repeat("[", 200) + strings.Repeat("]", 200), want{SeverityError, arm.CodeTooLarge, "", "nested more than 100 deep"}, 1},
+		{"too many values", "[" + strings.Repeat("1,", 200_000) + "1]", want{SeverityError, arm.CodeTooLarge, "", "more than 100000 values"}, 1},
 		{"schema", `{"$schema": "https://schema.management.azure.com/schemas/2019-04-01/deploymentTemplate.json#"}`,
 			want{SeverityError, arm.CodeNotSupported, "", "deployment templates with expressions are not supported yet"}, 1},
 		{"resources", `{"resources": []}`,

@@ -231,15 +231,22 @@ type Problem struct {
 type Options struct {
 	// APIVersion overrides the file's apiVersion; needed when it has none.
 	APIVersion string
-	// Set fills <NAME> placeholders. Names are case-sensitive, as with sed.
+	// Set fills <NAME> placeholders in strings and keys, where NAME is
+	// [A-Za-z][A-Za-z0-9_-]*. Names are case-sensitive, as with sed. What is
+	// filled in is not searched again. In commands (inline, restartCommand,
+	// restartCheckCommand, searchCriteria, filters) angle brackets usually mean
+	// something else: there only names of Set are filled, and none is demanded.
 	Set map[string]string
-	// Defaults fills placeholders that Set does not (the local subscription id).
+	// Defaults fills placeholders that Set does not (the local subscription id),
+	// but none in commands.
 	Defaults map[string]string
 	// AllowPlaceholders leaves an unfilled placeholder a warning (validate)
 	// instead of an error (build).
 	AllowPlaceholders bool
-	// Service parses a body as the ARM front end receives it: the version is the
-	// request's, and from 2024-02-01 on "apiVersion" in the body is an error.
+	// Service parses a body as the ARM front end receives it: the version is
+	// APIVersion, from 2024-02-01 on "apiVersion" in the body is an error,
+	// artifacts are http(s) addresses only, and placeholders and expressions of
+	// deployment templates are plain text.
 	Service bool
 }
 
@@ -249,6 +256,8 @@ type Result struct {
 	Template *Template
 	// Problems are all findings, in file order.
 	Problems []Problem
-	// Body is the template with placeholders filled, as JSON.
+	// Body is the template with placeholders filled, as compact JSON: members in
+	// file order in the file's spelling, without those that a later one of the
+	// same name overrides. nil when the file is not a JSON object.
 	Body []byte
 }

@@ -14,6 +14,9 @@ type Limits struct {
 	Bytes int // size of the text
 	Depth int // nesting of arrays and objects; a scalar has depth 0
 	Key   int // bytes of an object's key; 0 for any
+	// Values is the number of values, 0 for any: a node takes far more memory
+	// than the two bytes that can make it.
+	Values int
 }
 
 // Error says why a text was not read. Line is 0 when the whole text is meant.
@@ -126,6 +129,7 @@ type walker struct {
 	line      int
 	lineStart int
 	limits    Limits
+	values    int
 }
 
 // skip moves to the next byte that is not in skipped, counting lines. Line
@@ -148,6 +152,10 @@ const (
 func (w *walker) value(depth int) (*Node, error) {
 	w.skip(separator)
 	n := &Node{Line: w.line, Column: w.pos - w.lineStart + 1}
+	if w.values++; w.limits.Values > 0 && w.values > w.limits.Values {
+		return nil, &Error{Line: n.Line, Column: n.Column, TooLarge: true,
+			Message: fmt.Sprintf("the text has more than %d values", w.limits.Values)}
+	}
 	switch w.text[w.pos] {
 	case '{', '[':
 		if depth >= w.limits.Depth {

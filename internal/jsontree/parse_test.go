@@ -90,6 +90,8 @@ func TestParseLimits(t *testing.T) {
 		{"depth exceeded", `[[{}]]`, Limits{Bytes: 10, Depth: 2}, false},
 		{"key reached", `{"abc":1}`, Limits{Bytes: 10, Depth: 1, Key: 3}, true},
 		{"key exceeded", `{"abc":1}`, Limits{Bytes: 10, Depth: 1, Key: 2}, false},
+		{"values reached", `[1,{"a":2}]`, Limits{Bytes: 20, Depth: 2, Values: 4}, true},
+		{"values exceeded", `[1,{"a":2}]`, Limits{Bytes: 20, Depth: 2, Values: 3}, false},
 		{"deeper than the standard library goes", strings.Repeat("[", 20000) + strings.Repeat("]", 20000), wide, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
