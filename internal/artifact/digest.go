@@ -1,12 +1,14 @@
 package artifact
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/sha512"
 	"encoding/hex"
 	"fmt"
 	"hash"
 	"io"
+	"os"
 	"strings"
 
 	"goldsmith/internal/arm"
@@ -87,6 +89,33 @@ func (d Digest) Check(name string, r io.Reader) error {
 		return mismatch(name, d.Algorithm, got, d.Hex)
 	}
 	return nil
+}
+
+// CheckFile is Check of the file at path, until ctx ends.
+func (d Digest) CheckFile(ctx context.Context, path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return arm.Errorf(arm.CodeFetchFailed, "the file cannot be opened: %w", err).At(path)
+	}
+	defer f.Close()
+	if err := d.Check("the file", &cancelable{ctx: ctx, r: f}); err != nil {
+		return permanent(path, err)
+	}
+	return nil
+}
+
+// FileDigest is the SHA-256 of the file at path.
+func FileDigest(ctx context.Context, path string) (Digest, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return Digest{}, arm.Errorf(arm.CodeFetchFailed, "the file cannot be opened: %w", err).At(path)
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, &cancelable{ctx: ctx, r: f}); err != nil {
+		return Digest{}, permanent(path, err)
+	}
+	return Digest{Algorithm: "sha256", Hex: hex.EncodeToString(h.Sum(nil))}, nil
 }
 
 func mismatch(name, algorithm, got, want string) *arm.Error {

@@ -12,8 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/gofrs/flock"
-
 	"goldsmith/internal/arm"
 	"goldsmith/internal/event"
 )
@@ -78,26 +76,24 @@ func (f *Fetcher) fill(ctx context.Context, d Download, loc location, part *part
 	for {
 		err := f.transfer(ctx, d, loc, part)
 		if err == nil {
-			err = part.verify(d.Digest, loc.name)
-			if err == nil {
-				return part.size(), nil
-			}
+			err = part.verify(ctx, d.Digest, loc.name)
+		}
+		switch {
+		case err == nil:
+			return part.size(), nil
+		case arm.IsCode(err, arm.CodeDigestMismatch) && resumed:
+			// The old part may be to blame: once more, from the start.
+			resumed = false
+			d.Sink.Emit(event.Event{Kind: event.Warning, Target: loc.name,
+				Text: "the resumed download does not verify; starting over"})
 			if err := part.restart(); err != nil {
 				return 0, err
 			}
-			if !resumed || !arm.IsCode(err, arm.CodeDigestMismatch) {
-				return 0, err
-			}
-			// The old part may be to blame: once more, from the start.
-			d.Sink.Emit(event.Event{Kind: event.Warning, Target: loc.name,
-				Text: "the resumed download does not verify; starting over"})
-			resumed = false
-			continue
+		case arm.IsCode(err, arm.CodeDigestMismatch), arm.IsCode(err, arm.CodeNoSpace), arm.IsCode(err, arm.CodeTooLarge):
+			return 0, errors.Join(err, part.restart())
+		default:
+			return 0, err // the part stays for the next attempt
 		}
-		if arm.IsCode(err, arm.CodeNoSpace) || arm.IsCode(err, arm.CodeTooLarge) {
-			err = errors.Join(err, part.restart())
-		}
-		return 0, err
 	}
 }
 
@@ -240,9 +236,9 @@ func PruneDownloads(dir string, age time.Duration) error {
 		if statErr != nil || newest.ModTime().After(before) {
 			continue
 		}
-		lock := flock.New(lockFile)
-		if ok, lockErr := lock.TryLock(); lockErr != nil || !ok {
-			err = errors.Join(err, lockErr, lock.Close())
+		lock, lockErr := tryLock(lockFile)
+		if lock == nil {
+			err = errors.Join(err, lockErr)
 			continue
 		}
 		p := &partial{path: part, lock: lock}

@@ -15,10 +15,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/dustin/go-humanize"
-	"github.com/gofrs/flock"
 	"github.com/google/renameio/v2"
 
 	"goldsmith/internal/arm"
@@ -29,7 +27,7 @@ import (
 // so far, KEY.json with what it is a part of, KEY.lock held by who works on it.
 type partial struct {
 	path  string
-	lock  *flock.Flock
+	lock  *Lock
 	state partialState
 }
 
@@ -46,10 +44,6 @@ func (s partialState) differs(now validator) bool {
 		(s.LastModified != "" && now.LastModified != "" && s.LastModified != now.LastModified)
 }
 
-// lockRetry is how often a waiter looks again: flock(2) cannot be waited for
-// and cancelled at once.
-const lockRetry = 200 * time.Millisecond
-
 // openPartial takes the part of d, waiting for another process that has it.
 func openPartial(ctx context.Context, d Download, loc location) (*partial, error) {
 	if err := os.MkdirAll(d.Dir, 0o700); err != nil {
@@ -61,7 +55,7 @@ func openPartial(ctx context.Context, d Download, loc location) (*partial, error
 	}
 	sum := sha256.Sum256([]byte(identity + "\x00" + d.Digest.String()))
 	stem := filepath.Join(d.Dir, hex.EncodeToString(sum[:16]))
-	lock, err := lockFile(ctx, stem+".lock", func() {
+	lock, err := TakeLock(ctx, stem+".lock", func() {
 		d.Sink.Emit(event.Event{Kind: event.Info, Target: loc.name, Text: "waiting for another process that downloads " + baseName(loc.name)})
 	})
 	if ctx.Err() != nil && err != nil {
@@ -104,41 +98,13 @@ func (p *partial) restart() error {
 	return nil
 }
 
-// unlock lets others have the download. Without a part to come back to, its
-// lock file goes too.
+// unlock lets others have the download. While a part is left to come back to,
+// the lock file stays: PruneDownloads finds the part by it.
 func (p *partial) unlock() error {
-	var err error
-	if _, statErr := os.Stat(p.path); errors.Is(statErr, fs.ErrNotExist) {
-		err = os.Remove(p.lock.Path())
+	if _, err := os.Stat(p.path); err == nil {
+		return p.lock.releaseKeeping()
 	}
-	return errors.Join(err, p.lock.Close())
-}
-
-// lockFile takes the lock named path, calling waiting once if it is held. Lock
-// files are removed while held, so what was locked must still be what path names.
-func lockFile(ctx context.Context, path string, waiting func()) (*flock.Flock, error) {
-	for {
-		lock := flock.New(path)
-		ok, err := lock.TryLock()
-		if err == nil && !ok {
-			if waiting != nil {
-				waiting()
-				waiting = nil
-			}
-			_, err = lock.TryLockContext(ctx, lockRetry)
-		}
-		if err != nil {
-			return nil, errors.Join(err, lock.Close())
-		}
-		held, err := lock.Stat()
-		named, statErr := os.Stat(path)
-		if err == nil && statErr == nil && os.SameFile(held, named) {
-			return lock, nil
-		}
-		if err := errors.Join(err, lock.Close()); err != nil {
-			return nil, err
-		}
-	}
+	return p.lock.Release()
 }
 
 // expect records what is about to be appended, and that the disk has room.
@@ -189,7 +155,7 @@ func (p *partial) append(ctx context.Context, r io.Reader, tick func(int)) (err 
 }
 
 // verify checks that the file is whole and has digest want.
-func (p *partial) verify(want Digest, name string) error {
+func (p *partial) verify(ctx context.Context, want Digest, name string) error {
 	f, err := os.Open(p.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return arm.Errorf(arm.CodeFetchFailed, "the server sent no content").At(name)
@@ -201,7 +167,7 @@ func (p *partial) verify(want Digest, name string) error {
 	if want.IsZero() {
 		return nil
 	}
-	if err := want.Check("the download", f); err != nil {
+	if err := want.Check("the download", &cancelable{ctx: ctx, r: f}); err != nil {
 		var e *arm.Error
 		if errors.As(err, &e) {
 			return e.At(name)

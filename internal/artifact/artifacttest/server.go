@@ -59,7 +59,7 @@ func (s *Server) Put(path string, f File) {
 	s.files[path] = f
 }
 
-// Fail makes the next requests for path meet one fault each.
+// Fail makes the next requests for path meet one fault each; a nil fault is none.
 func (s *Server) Fail(path string, faults ...Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
