@@ -10,10 +10,14 @@ import (
 
 var idPattern = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`)
 
+// ValidID reports whether id is a run's id as it is kept: a lower-case GUID. Such
+// an id is safe as a file name.
+func ValidID(id string) bool { return idPattern.MatchString(id) }
+
 // Prepare checks a record that is about to be created and returns it as every
 // Store keeps it: queued, without owner, at epoch 0.
 func Prepare(r Record) (Record, error) {
-	if !idPattern.MatchString(r.ID) {
+	if !ValidID(r.ID) {
 		return Record{}, arm.Errorf(arm.CodeInternal, "%q is not a run id: it must be a lower-case GUID", r.ID)
 	}
 	if r.State != "" && r.State != Queued {
