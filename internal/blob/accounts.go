@@ -1,0 +1,223 @@
+package blob
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/gofrs/flock"
+	"gocloud.dev/blob"
+	"gocloud.dev/blob/fileblob"
+	"gocloud.dev/blob/memblob"
+	"gocloud.dev/gcerrors"
+
+	"goldsmith/internal/arm"
+)
+
+// Accounts are storage accounts with their containers. It implements Store. It
+// is safe for concurrent use; several processes may share a directory.
+type Accounts struct {
+	bucket   *blob.Bucket
+	renderer Renderer
+	mu       sync.Mutex
+	lockFile string // serialises commits between processes, "" when there is one
+}
+
+// OpenDir opens the accounts kept in a directory, which is made when missing.
+// renderer opens reference blobs; without one they cannot be read.
+func OpenDir(dir string, renderer Renderer) (*Accounts, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, arm.Errorf(arm.CodeInternal, "open the storage accounts: %w", err).At(dir)
+	}
+	// Temporary files lie beside their blobs: a rename must not cross devices.
+	bucket, err := fileblob.OpenBucket(dir, &fileblob.Options{NoTempDir: true, DirFileMode: 0o700})
+	if err != nil {
+		return nil, arm.Errorf(arm.CodeInternal, "open the storage accounts: %w", err).At(dir)
+	}
+	return &Accounts{bucket: bucket, renderer: renderer, lockFile: filepath.Join(dir, "lock")}, nil
+}
+
+// NewMemory makes empty accounts that live in memory.
+func NewMemory(renderer Renderer) *Accounts {
+	return &Accounts{bucket: memblob.OpenBucket(nil), renderer: renderer}
+}
+
+// Close releases what the accounts hold open.
+func (a *Accounts) Close() error { return a.bucket.Close() }
+
+// Accounts and containers exist by a marker, so that an empty one can; blobs lie
+// under another root, so that no blob can be taken for a marker.
+func accountMarker(account string) string { return "m/" + account + "/.account" }
+
+func containerMarker(account, container string) string {
+	return "m/" + account + "/" + markerPrefix + container
+}
+
+// markerPrefix tells a container's marker from a temporary file of the bucket.
+const markerPrefix = "c."
+
+func blobKey(n Name) string { return "b/" + n.Account + "/" + n.Container + "/" + encodeKey(n.Blob) }
+
+// CreateAccount makes a storage account; CodeConflict when there is one.
+func (a *Accounts) CreateAccount(ctx context.Context, account string) error {
+	if err := CheckAccount(account); err != nil {
+		return err
+	}
+	return a.mark(ctx, accountMarker(account), "storage account "+account)
+}
+
+// DeleteAccount removes a storage account with all that is in it; CodeNotFound.
+func (a *Accounts) DeleteAccount(ctx context.Context, account string) error {
+	containers, err := a.Containers(ctx, account)
+	if err != nil {
+		return err
+	}
+	for _, container := range containers {
+		if err := a.DeleteContainer(ctx, account, container); err != nil && !arm.IsCode(err, arm.CodeNotFound) {
+			return err
+		}
+	}
+	return fault("delete storage account", account, a.bucket.Delete(ctx, accountMarker(account)))
+}
+
+// CreateContainer makes a container; CodeConflict when there is one, CodeNotFound
+// without the account.
+func (a *Accounts) CreateContainer(ctx context.Context, account, container string) error {
+	if err := errors.Join(CheckAccount(account), CheckContainer(container)); err != nil {
+		return err
+	}
+	if err := a.wantAccount(ctx, account); err != nil {
+		return err
+	}
+	return a.mark(ctx, containerMarker(account, container), "container "+container)
+}
+
+// DeleteContainer removes a container with all its blobs; CodeNotFound.
+func (a *Accounts) DeleteContainer(ctx context.Context, account, container string) error {
+	if err := errors.Join(CheckAccount(account), CheckContainer(container)); err != nil {
+		return err
+	}
+	unlock, err := a.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	// The blobs go first: a container whose deletion broke off can be deleted again.
+	if err := a.wantContainer(ctx, account, container); err != nil {
+		return err
+	}
+	all := a.bucket.List(&blob.ListOptions{Prefix: "b/" + account + "/" + container + "/"})
+	for {
+		o, err := all.Next(ctx)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err == nil {
+			err = a.bucket.Delete(ctx, o.Key)
+		}
+		if err != nil && gcerrors.Code(err) != gcerrors.NotFound {
+			return fault("delete container", container, err)
+		}
+	}
+	return fault("delete container", container, a.bucket.Delete(ctx, containerMarker(account, container)))
+}
+
+// Containers lists the containers of an account by name; CodeNotFound.
+func (a *Accounts) Containers(ctx context.Context, account string) ([]string, error) {
+	if err := CheckAccount(account); err != nil {
+		return nil, err
+	}
+	if err := a.wantAccount(ctx, account); err != nil {
+		return nil, err
+	}
+	var names []string
+	prefix := containerMarker(account, "")
+	markers := a.bucket.List(&blob.ListOptions{Prefix: prefix})
+	for {
+		o, err := markers.Next(ctx)
+		if errors.Is(err, io.EOF) {
+			return names, nil
+		}
+		if err != nil {
+			return nil, fault("list containers", account, err)
+		}
+		names = append(names, strings.TrimPrefix(o.Key, prefix))
+	}
+}
+
+func (a *Accounts) wantAccount(ctx context.Context, account string) error {
+	return a.want(ctx, accountMarker(account), "storage account "+account)
+}
+
+func (a *Accounts) wantContainer(ctx context.Context, account, container string) error {
+	return a.want(ctx, containerMarker(account, container), "container "+account+"/"+container)
+}
+
+func (a *Accounts) want(ctx context.Context, marker, what string) error {
+	ok, err := a.bucket.Exists(ctx, marker)
+	if err != nil {
+		return fault("look for", what, err)
+	}
+	if !ok {
+		return arm.Errorf(arm.CodeNotFound, "%s does not exist", what)
+	}
+	return nil
+}
+
+func (a *Accounts) mark(ctx context.Context, marker, what string) error {
+	unlock, err := a.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	err = a.bucket.WriteAll(ctx, marker, nil, &blob.WriterOptions{IfNotExist: true, ContentType: defaultType})
+	if gcerrors.Code(err) == gcerrors.FailedPrecondition {
+		return arm.Errorf(arm.CodeConflict, "%s exists already", what)
+	}
+	return fault("create", what, err)
+}
+
+// lock makes a commit exclusive: the bucket looks and renames in two steps.
+func (a *Accounts) lock(ctx context.Context) (unlock func(), err error) {
+	a.mu.Lock()
+	if a.lockFile == "" {
+		return a.mu.Unlock, nil
+	}
+	file := flock.New(a.lockFile, flock.SetPermissions(0o600))
+	if _, err := file.TryLockContext(ctx, 5*time.Millisecond); err != nil {
+		a.mu.Unlock()
+		return nil, fault("lock", a.lockFile, errors.Join(err, file.Close()))
+	}
+	return func() {
+		_ = file.Close() // the commit is made; the lock ends with the file at the latest
+		a.mu.Unlock()
+	}, nil
+}
+
+// fault codes an error of the bucket.
+func fault(what, target string, err error) error {
+	if err == nil {
+		return nil
+	}
+	code := arm.CodeInternal
+	var coded *arm.Error
+	switch {
+	case errors.As(err, &coded):
+		return err
+	case gcerrors.Code(err) == gcerrors.NotFound:
+		return arm.Errorf(arm.CodeNotFound, "%s: it does not exist: %w", what, err).At(target)
+	case gcerrors.Code(err) == gcerrors.FailedPrecondition:
+		return arm.Errorf(arm.CodePreconditionFailed, "%s: it exists already: %w", what, err).At(target)
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		code = arm.CodeCanceled
+	case errors.Is(err, syscall.ENOSPC):
+		code = arm.CodeNoSpace
+	}
+	return arm.Errorf(code, "%s: %w", what, err).At(target)
+}
