@@ -494,18 +494,11 @@ func TestCloseWhileAHandshakeHangs(t *testing.T) {
 	var world outside
 	world.add("tcp 203.0.113.10:80", serve(t, echo))
 	n := newNetwork(t, network.Config{Dial: world.dial})
-	wire, err := n.AttachBuildVM(testContext(t))
-	if err != nil {
+	wire := rawWire(t, n)
+	if _, err := wire.Write(frame.Append(nil, syn(t, netip.MustParseAddrPort("203.0.113.10:80")))); err != nil {
 		t.Fatal(err)
 	}
-	conn, err := net.FileConn(wire)
-	_ = wire.Close()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	answered := knock(t, conn, netip.MustParseAddrPort("203.0.113.10:80"))
-	<-answered // the gateway waits for our half of the handshake now, and will not get it
+	awaitTCP(t, wire, header.TCPFlagSyn|header.TCPFlagAck) // and now never finish the handshake
 	begin := time.Now()
 	if err := n.Close(); err != nil {
 		t.Fatal(err)
@@ -526,18 +519,9 @@ func TestGuestThatStopsReading(t *testing.T) {
 		}
 	}))
 	n := newNetwork(t, network.Config{Dial: world.dial})
-	wire, err := n.AttachBuildVM(testContext(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	conn, err := net.FileConn(wire)
-	_ = wire.Close()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
+	wire := rawWire(t, n)
 	// Fills its own queue with answers that it never reads.
-	flood(t, conn)
+	flood(t, wire)
 	if n.Stats().Dropped[netswitch.QueueFull] == 0 {
 		t.Errorf("nothing was dropped: %+v", n.Stats())
 	}

@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/netip"
 	"testing"
+	"time"
 
 	"goldsmith/internal/network"
 	"goldsmith/internal/network/frame"
@@ -39,9 +40,8 @@ func ipv4Frame(t testing.TB, to netip.Addr, proto tcpip.TransportProtocolNumber,
 	return b
 }
 
-// knock sends the first segment of a TCP connection; the channel is closed when
-// the second comes back.
-func knock(t testing.TB, wire net.Conn, to netip.AddrPort) <-chan struct{} {
+// syn is the first segment of a TCP connection.
+func syn(t testing.TB, to netip.AddrPort) []byte {
 	t.Helper()
 	tcp := header.TCP(make([]byte, header.TCPMinimumSize))
 	tcp.Encode(&header.TCPFields{
@@ -49,35 +49,27 @@ func knock(t testing.TB, wire net.Conn, to netip.AddrPort) <-chan struct{} {
 	})
 	src, dst := tcpip.AddrFrom4(network.BuildAddress.As4()), tcpip.AddrFrom4(to.Addr().As4())
 	tcp.SetChecksum(^tcp.CalculateChecksum(header.PseudoHeaderChecksum(header.TCPProtocolNumber, src, dst, uint16(len(tcp)))))
-	if _, err := wire.Write(frame.Append(nil, ipv4Frame(t, to.Addr(), header.TCPProtocolNumber, tcp))); err != nil {
+	return ipv4Frame(t, to.Addr(), header.TCPProtocolNumber, tcp)
+}
+
+// awaitTCP reads frames until a TCP segment with all of flags.
+func awaitTCP(t testing.TB, wire net.Conn, flags header.TCPFlags) {
+	t.Helper()
+	if err := wire.SetReadDeadline(time.Now().Add(patience)); err != nil {
 		t.Fatal(err)
 	}
-	answered := make(chan struct{})
-	reader := make(chan struct{})
-	go func() {
-		defer close(reader)
-		frames := frame.NewReader(wire)
-		for {
-			b, err := frames.Next()
-			if err != nil {
-				return
-			}
-			ip := header.IPv4(b[frame.HeaderSize:])
-			if header.Ethernet(b).Type() == header.IPv4ProtocolNumber && ip.TransportProtocol() == header.TCPProtocolNumber &&
-				header.TCP(ip.Payload()).Flags() == header.TCPFlagSyn|header.TCPFlagAck {
-				select {
-				case <-answered:
-				default:
-					close(answered)
-				}
-			}
+	frames := frame.NewReader(wire)
+	for {
+		b, err := frames.Next()
+		if err != nil {
+			t.Fatal(err)
 		}
-	}()
-	t.Cleanup(func() {
-		_ = wire.Close()
-		<-reader
-	})
-	return answered
+		ip := header.IPv4(b[frame.HeaderSize:])
+		if header.Ethernet(b).Type() == header.IPv4ProtocolNumber && ip.TransportProtocol() == header.TCPProtocolNumber &&
+			header.TCP(ip.Payload()).Flags().Contains(flags) {
+			return
+		}
+	}
 }
 
 // flood asks the gateway for far more answers than a port's queue holds.

@@ -1,16 +1,22 @@
 package netswitch
 
 import (
+	"io"
 	"sync"
 	"sync/atomic"
 
 	"goldsmith/internal/network/frame"
 	"gvisor.dev/gvisor/pkg/buffer"
+	"gvisor.dev/gvisor/pkg/log"
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/link/ethernet"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 )
+
+// The netstack logs to standard error what any hostile frame makes it notice;
+// the ports' counters tell the same.
+func init() { log.SetTarget(log.GoogleEmitter{Writer: &log.Writer{Next: io.Discard}}) }
 
 // Link is the port of a netstack. It has no goroutines: frames to the netstack
 // are handled by the sender's, and frames from it go straight to the receiver.

@@ -54,7 +54,15 @@ func (w *wire) signal() {
 // write sends queued frames until close or a write error.
 func (w *wire) write() error {
 	var spare []byte
-	for range w.wake {
+	for {
+		select {
+		case <-w.wake:
+		default:
+			if cap(spare) > keepBuffer {
+				spare = nil // a burst is over
+			}
+			<-w.wake
+		}
 		w.mu.Lock()
 		batch, closed := w.pending, w.closed
 		w.pending = spare[:0]
@@ -67,11 +75,7 @@ func (w *wire) write() error {
 			return err
 		}
 		spare = batch
-		if cap(spare) > keepBuffer {
-			spare = nil
-		}
 	}
-	return nil
 }
 
 // close ends reading and writing; queued frames are lost with their reader.
