@@ -16,14 +16,7 @@ import (
 // and TCP. Names under big.example. are truncated over UDP.
 func nameServer(t testing.TB, zone map[string][]string) netip.AddrPort {
 	t.Helper()
-	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("tcp", pc.LocalAddr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
+	l, pc := listenBoth(t)
 	handler := dns.HandlerFunc(func(w dns.ResponseWriter, req *dns.Msg) {
 		resp := new(dns.Msg).SetReply(req)
 		q := req.Question[0]
@@ -59,6 +52,23 @@ func nameServer(t testing.TB, zone map[string][]string) netip.AddrPort {
 		})
 	}
 	return netip.MustParseAddrPort(pc.LocalAddr().String())
+}
+
+// listenBoth opens a loopback port that is free for TCP and UDP.
+func listenBoth(t testing.TB) (net.Listener, net.PacketConn) {
+	t.Helper()
+	for range 20 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if pc, err := net.ListenPacket("udp", l.Addr().String()); err == nil {
+			return l, pc
+		}
+		_ = l.Close()
+	}
+	t.Fatal("no port is free for both tcp and udp")
+	return nil, nil
 }
 
 func TestDNS(t *testing.T) {

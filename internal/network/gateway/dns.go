@@ -152,7 +152,7 @@ func (g *Gateway) resolve(ctx context.Context, req *dns.Msg) *dns.Msg {
 	case q.Qtype == dns.TypeAXFR || q.Qtype == dns.TypeIXFR || q.Qtype == dns.TypeANY:
 		return resp.SetRcode(req, dns.RcodeRefused)
 	}
-	if addr, ok := reverseAddr(name); ok && g.permitAddr(addr) != nil {
+	if addr, ok := reverseAddr(name); ok && g.permit(addr) != nil {
 		return resp.SetRcode(req, dns.RcodeNameError) // names of private addresses stay private
 	}
 	if g.cfg.Egress.None && len(g.cfg.Egress.Allow) == 0 {
@@ -188,7 +188,7 @@ func (g *Gateway) screen(name string, answer []dns.RR) (kept []dns.RR, withheld 
 			withheld = true
 			continue
 		}
-		if err := g.permitAddr(addr); err != nil {
+		if err := g.permit(addr); err != nil {
 			reason, _ := reasonOf(err)
 			g.flows.refuse(Flow{Protocol: "dns", Remote: netip.AddrPortFrom(addr, 0), Name: name}, reason)
 			withheld = true

@@ -3,7 +3,6 @@ package gateway
 import (
 	"context"
 	"errors"
-	"io"
 	"net"
 	"net/netip"
 	"slices"
@@ -71,25 +70,31 @@ func TestDialHostHangsUpOnItself(t *testing.T) {
 	_ = c.Close()
 }
 
-func TestPermitServicesBeforePolicy(t *testing.T) {
+func TestOpenAsksThePolicyUnlessPublished(t *testing.T) {
+	outside, service := errors.New("went outside"), errors.New("went to the service")
 	g := offline("198.51.100.7/24")
-	published := netip.MustParseAddrPort("169.254.169.254:80")
-	g.cfg.Services = map[netip.AddrPort]Service{published: func(context.Context) (net.Conn, error) { return nil, io.EOF }}
-	for addr, want := range map[string]string{
-		"169.254.169.254:80":  "",
-		"169.254.169.254:81":  "link-local",
-		"10.0.0.1:80":         "nothing is published",
-		"198.51.100.7:80":     "address of the host",
-		"93.184.216.34:12345": "",
-	} {
-		err := g.permit(netip.MustParseAddrPort(addr))
-		if (err == nil) != (want == "") || (err != nil && !strings.Contains(err.Error(), want)) {
-			t.Errorf("%s: got %v, want %q", addr, err, want)
+	g.cfg.Dial = func(context.Context, string, netip.AddrPort) (net.Conn, error) { return nil, outside }
+	g.cfg.Services = map[netip.AddrPort]Service{
+		netip.MustParseAddrPort("169.254.169.254:80"): func(context.Context) (net.Conn, error) { return nil, service },
+	}
+	tests := []struct{ network, addr, want string }{
+		{"tcp", "169.254.169.254:80", service.Error()},
+		{"tcp", "169.254.169.254:81", "link-local"},
+		{"udp", "169.254.169.254:80", "link-local"}, // services are TCP
+		{"tcp", "10.0.0.1:80", "nothing is published"},
+		{"tcp", "198.51.100.7:80", "address of the host"},
+		{"tcp", "93.184.216.34:12345", outside.Error()},
+		{"udp", "93.184.216.34:123", outside.Error()},
+	}
+	for _, tt := range tests {
+		_, err := g.open(t.Context(), tt.network, netip.MustParseAddrPort(tt.addr))
+		if err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s %s: got %v, want %q", tt.network, tt.addr, err, tt.want)
 		}
 	}
 	g.cfg.HostNetworks = func() ([]netip.Prefix, error) { return nil, errors.New("no netlink") }
-	if err := g.permit(netip.MustParseAddrPort("93.184.216.34:80")); err == nil {
-		t.Error("permitted without knowing the host's addresses")
+	if _, err := g.open(t.Context(), "tcp", netip.MustParseAddrPort("93.184.216.34:80")); errors.Is(err, outside) {
+		t.Error("dialled without knowing the host's addresses")
 	}
 }
 

@@ -17,23 +17,12 @@ type refusedError string
 
 func (e refusedError) Error() string { return string(e) }
 
-// permit says whether the guest may reach remote, as refusedError, or why that
-// cannot be told.
-func (g *Gateway) permit(remote netip.AddrPort) error {
-	if _, ok := g.cfg.Services[remote]; ok {
-		return nil
-	}
+// permit asks the egress policy whether the guest may reach an outside address.
+// The error is refusedError, or why the answer cannot be known.
+func (g *Gateway) permit(addr netip.Addr) error {
 	// The private subnet may exist around the host too; that one is another.
-	if g.cfg.Subnet.Contains(remote.Addr()) {
-		return refusedError(fmt.Sprintf("nothing is published at %v in this network", remote))
-	}
-	return g.permitAddr(remote.Addr())
-}
-
-// permitAddr asks the egress policy about an outside address.
-func (g *Gateway) permitAddr(addr netip.Addr) error {
 	if g.cfg.Subnet.Contains(addr) {
-		return refusedError(fmt.Sprintf("%v is inside this network", addr))
+		return refusedError(fmt.Sprintf("%v is inside this network, and nothing is published there", addr))
 	}
 	own, err := g.cfg.HostNetworks()
 	if err != nil {
@@ -47,13 +36,13 @@ func (g *Gateway) permitAddr(addr netip.Addr) error {
 
 // open connects to what the guest asked for, if it may.
 func (g *Gateway) open(ctx context.Context, network string, remote netip.AddrPort) (net.Conn, error) {
-	if err := g.permit(remote); err != nil {
-		return nil, err
-	}
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
 	if service, ok := g.cfg.Services[remote]; ok && network == "tcp" {
 		return service(ctx)
+	}
+	if err := g.permit(remote.Addr()); err != nil {
+		return nil, err
 	}
 	return g.cfg.Dial(ctx, network, remote)
 }
