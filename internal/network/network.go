@@ -32,15 +32,3 @@ type Network interface {
 	// Close tears the network down.
 	Close() error
 }
-
-// Flow is one outside connection that the guest made or tried.
-type Flow struct {
-	Protocol string         // "tcp" or "udp"
-	Remote   netip.AddrPort // as the guest asked for it
-	Name     string         // the DNS name it was resolved from, "" if unknown
-	Allowed  bool
-	Reason   string // why it was refused, "" when allowed
-	Sent     int64  // bytes from the guest, when it ended
-	Received int64  // bytes to the guest, when it ended
-	Ended    bool   // false when reported at its start
-}

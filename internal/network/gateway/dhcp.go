@@ -1,0 +1,117 @@
+package gateway
+
+import (
+	"math"
+	"net"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+	"goldsmith/internal/network/frame"
+)
+
+// Lease is the address that one machine always gets.
+type Lease struct {
+	MAC  frame.MAC
+	Addr netip.Addr
+}
+
+// leaseTime is "for ever" (RFC 2131 section 3.3): a guest may be saved, and
+// restored on another day, without losing its address.
+const leaseTime = math.MaxUint32 * time.Second
+
+// dhcpServer answers DHCP with fixed leases. It is stateless.
+type dhcpServer struct {
+	mac    frame.MAC
+	addr   netip.Addr // server, router and DNS
+	subnet netip.Prefix
+	mtu    int
+	leases []Lease
+}
+
+// reply returns the frame that answers the DHCP request in b, nil for none.
+// handled is false when b is not a DHCP request at all.
+func (s *dhcpServer) reply(b []byte) (answer []byte, handled bool) {
+	d, ok := frame.ParseDatagram(b)
+	if !ok || d.Target.Port() != dhcpv4.ServerPort {
+		return nil, false
+	}
+	if dst := d.Target.Addr(); dst != s.addr && dst != netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
+		return nil, false
+	}
+	req, err := dhcpv4.FromBytes(d.Payload)
+	if err != nil || req.OpCode != dhcpv4.OpcodeBootRequest {
+		return nil, true
+	}
+	// The port has proved the frame's source, so the request must be its own.
+	if len(req.ClientHWAddr) != len(d.From) || frame.MAC(req.ClientHWAddr) != d.From {
+		return nil, true
+	}
+	i := slices.IndexFunc(s.leases, func(l Lease) bool { return l.MAC == d.From })
+	if i < 0 {
+		return nil, true
+	}
+	resp := s.decide(req, s.leases[i].Addr)
+	if resp == nil {
+		return nil, true
+	}
+	out := frame.Datagram{
+		From: s.mac, To: d.From,
+		Source:  netip.AddrPortFrom(s.addr, dhcpv4.ServerPort),
+		Target:  netip.AddrPortFrom(s.leases[i].Addr, dhcpv4.ClientPort),
+		Payload: resp.ToBytes(),
+	}
+	// RFC 2131 section 4.1: who cannot take unicast yet says so, and a refusal
+	// always goes to everybody.
+	if req.IsBroadcast() || resp.MessageType() == dhcpv4.MessageTypeNak {
+		out.To = frame.Broadcast
+		out.Target = netip.AddrPortFrom(netip.AddrFrom4([4]byte{255, 255, 255, 255}), dhcpv4.ClientPort)
+	}
+	return out.Frame(), true
+}
+
+// decide is the server's side of RFC 2131 section 4.3 for a machine whose only
+// address is lease.
+func (s *dhcpServer) decide(req *dhcpv4.DHCPv4, lease netip.Addr) *dhcpv4.DHCPv4 {
+	mods := []dhcpv4.Modifier{
+		dhcpv4.WithServerIP(s.addr.AsSlice()),
+		dhcpv4.WithOption(dhcpv4.OptServerIdentifier(s.addr.AsSlice())),
+	}
+	kind := dhcpv4.MessageTypeAck
+	switch req.MessageType() {
+	case dhcpv4.MessageTypeDiscover:
+		kind = dhcpv4.MessageTypeOffer
+	case dhcpv4.MessageTypeRequest:
+		if id := req.ServerIdentifier(); len(id) > 0 && !id.Equal(s.addr.AsSlice()) {
+			return nil // it chose another server
+		}
+		wanted := req.RequestedIPAddress()
+		if len(wanted) == 0 || wanted.IsUnspecified() {
+			wanted = req.ClientIPAddr
+		}
+		if !wanted.Equal(lease.AsSlice()) {
+			kind = dhcpv4.MessageTypeNak
+		}
+	case dhcpv4.MessageTypeInform:
+	default:
+		return nil
+	}
+	mods = append(mods, dhcpv4.WithMessageType(kind))
+	if kind != dhcpv4.MessageTypeNak {
+		mods = append(mods,
+			dhcpv4.WithNetmask(net.CIDRMask(s.subnet.Bits(), 32)),
+			dhcpv4.WithRouter(s.addr.AsSlice()),
+			dhcpv4.WithDNS(s.addr.AsSlice()),
+			dhcpv4.WithOption(dhcpv4.Option{Code: dhcpv4.OptionInterfaceMTU, Value: dhcpv4.Uint16(s.mtu)}),
+		)
+		if req.MessageType() != dhcpv4.MessageTypeInform {
+			mods = append(mods, dhcpv4.WithYourIP(lease.AsSlice()), dhcpv4.WithLeaseTime(math.MaxUint32))
+		}
+	}
+	resp, err := dhcpv4.NewReplyFromRequest(req, mods...)
+	if err != nil {
+		return nil
+	}
+	return resp
+}
