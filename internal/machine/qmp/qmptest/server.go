@@ -47,6 +47,13 @@ func (r *Refusal) Error() string { return r.Desc }
 // error. It may send events before it answers.
 type Handler func(*Server, Command) (result any, err error)
 
+// Reply is a result of a Handler that has consequences: Then is called when the
+// reply is on its way.
+type Reply struct {
+	Result any
+	Then   func()
+}
+
 // Server is the server's end of one connection.
 type Server struct {
 	conn    *net.UnixConn
@@ -117,6 +124,11 @@ func (s *Server) Serve() error {
 			err = &Refusal{"CommandNotFound", "Expecting capabilities negotiation with 'qmp_capabilities'"}
 		default:
 			result, err = s.handler(s, Command{request.Execute, request.Arguments, r.take()})
+		}
+		if r, ok := result.(Reply); ok {
+			s.reply(request.ID, r.Result, err)
+			r.Then()
+			continue
 		}
 		s.reply(request.ID, result, err)
 	}
