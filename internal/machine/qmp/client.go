@@ -171,9 +171,14 @@ func (c *Client) write(ctx context.Context, line []byte, file *os.File) error {
 	}
 	defer func() { c.writing <- struct{}{} }()
 	// A server that does not read would hold the write for ever.
-	stop := context.AfterFunc(ctx, func() { c.conn.SetWriteDeadline(time.Unix(1, 0)) })
+	interrupted := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(interrupted)
+		c.conn.SetWriteDeadline(time.Unix(1, 0))
+	})
 	sent, err := c.send(line, file)
 	if !stop() {
+		<-interrupted // or the deadline might be set after it is reset below
 		if sent > 0 && sent < len(line) {
 			c.fail(fmt.Errorf("a command was cut short: %w", context.Cause(ctx)))
 		}

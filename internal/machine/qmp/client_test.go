@@ -123,21 +123,28 @@ func TestContextEndsACall(t *testing.T) {
 }
 
 func TestContextEndsAWriteToADeafServer(t *testing.T) {
-	deaf := make(chan struct{})
-	_, c, _ := connect(t, func(server *qmptest.Server, _ qmptest.Command) (any, error) { <-deaf; return nil, nil })
-	defer close(deaf)
+	release, deaf := make(chan struct{}), make(chan struct{})
+	_, c, _ := connect(t, func(*qmptest.Server, qmptest.Command) (any, error) {
+		close(deaf)
+		<-release
+		return nil, nil
+	})
+	defer close(release)
 	first, forget := context.WithCancel(t.Context())
 	forgotten := make(chan struct{})
 	go func() { defer close(forgotten); c.Execute(first, "deafen", nil, nil) }()
 	defer func() { forget(); <-forgotten }()
-	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	<-deaf
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
-	big := map[string]string{"data": strings.Repeat("x", 8<<20)}
+	big := map[string]string{"data": strings.Repeat("x", 1<<20)}
 	if err := c.Execute(ctx, "big", big, nil); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v", err)
 	}
-	if err := c.Execute(t.Context(), "after", nil, nil); err == nil {
-		t.Error("a command followed half a command")
+	after, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := c.Execute(after, "after", nil, nil); err == nil || errors.Is(err, context.DeadlineExceeded) && after.Err() != nil {
+		t.Errorf("a command followed half a command: %v", err)
 	}
 }
 

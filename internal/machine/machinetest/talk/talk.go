@@ -67,7 +67,8 @@ func New(port io.ReadWriteCloser) *Talker {
 }
 
 // Ask sends one request and returns the reply without its first word. A guest
-// that is still booting answers when it is up.
+// that is still booting answers when it is up. After an error the line is of no
+// more use.
 func (t *Talker) Ask(ctx context.Context, request ...any) (string, error) {
 	if conn, ok := t.port.(interface{ SetDeadline(time.Time) error }); ok {
 		stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
