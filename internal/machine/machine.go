@@ -7,6 +7,8 @@ import (
 	"context"
 	"io"
 	"os"
+
+	"goldsmith/internal/arm"
 )
 
 // Firmware is how a machine boots.
@@ -33,8 +35,12 @@ type Spec struct {
 	Shape Shape
 	// Dir is a private directory of this machine for sockets and scratch files.
 	Dir string
-	// Disk is the qcow2 overlay the machine writes to.
+	// Disk is the qcow2 overlay the machine writes to; "" for a machine without a
+	// disk, which then needs a Kernel.
 	Disk string
+	// Kernel is a Linux kernel to boot directly, with the optional initial RAM
+	// file system Initrd and the command line Cmdline; "" boots from Disk.
+	Kernel, Initrd, Cmdline string
 	// Seed is a raw, read-only disk image with first-boot data; "" for none.
 	Seed string
 	// RAMFile backs the guest's memory. A new machine that will be saved creates
@@ -45,13 +51,18 @@ type Spec struct {
 	// created from the firmware's template when the file does not exist. Unused
 	// with BIOS.
 	Vars string
-	// Console receives the serial console. The machine owns writing; the caller
-	// closes it after Wait.
+	// Console receives the serial console; nil drops it. The machine owns writing;
+	// the caller closes it after Wait.
 	Console *os.File
 	// NICAtBoot plugs a NIC before power-on; nil boots without one.
 	NICAtBoot *NIC
 	// DiskBytes is the virtual size of Disk; only used by fakes and checks.
 	DiskBytes int64
+}
+
+// Errorf makes an error of code about the machine of s.
+func (s Spec) Errorf(code arm.Code, format string, args ...any) *arm.Error {
+	return arm.Errorf(code, format, args...).At("machine " + s.Name)
 }
 
 // NIC is a virtual network card. Frames go over Conn: a connected stream socket
@@ -96,14 +107,16 @@ type Machine interface {
 	Resize(ctx context.Context, bytes int64) error
 	// Save stops the machine, writes its device state to file and leaves RAMFile
 	// and Disk complete; the process is gone afterwards. NIC and seed must be
-	// unplugged.
+	// unplugged. Only a machine that was started, not restored, with a RAMFile can
+	// be saved. After a failure the machine runs on and file is gone.
 	Save(ctx context.Context, file string) error
 	// PowerDown presses the power button.
 	PowerDown(ctx context.Context) error
 	// Exited is closed when the machine is gone; Wait tells how.
 	Exited() <-chan struct{}
-	// Wait blocks until the machine is gone: nil after the guest powered off, an
-	// arm.Error CodeMachine when it died.
+	// Wait blocks until the machine is gone: nil after the guest powered off or
+	// the machine was saved, an arm.Error when it died or was closed: CodeNoSpace
+	// when the host's disk is full, else CodeMachine.
 	Wait(ctx context.Context) error
 	// PID is the process to kill should everything else fail, 0 for fakes.
 	PID() int
