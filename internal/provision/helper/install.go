@@ -35,6 +35,8 @@ var quiet = []string{
 	"unattended-upgrades.service", "dnf-makecache.timer", "dnf-automatic.timer",
 	"man-db.timer", "e2scrub_reap.service", "e2scrub_all.timer",
 	"walinuxagent.service", "waagent.service",
+	// The card is plugged later; without one these wait for two minutes.
+	"systemd-networkd-wait-online.service", "NetworkManager-wait-online.service",
 }
 
 // Install records what the guest looked like, installs the helper's unit and
