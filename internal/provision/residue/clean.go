@@ -51,7 +51,7 @@ func Clean(root *os.Root, user string) Report {
 
 // apply carries out one rule.
 func (r *Report) apply(root *os.Root, rule rule) {
-	names, err := fs.Glob(root.FS(), rule.pattern)
+	names, err := match(root.FS(), rule.pattern)
 	if err != nil {
 		r.warn(rule.pattern, err)
 		return

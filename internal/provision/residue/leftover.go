@@ -3,6 +3,7 @@ package residue
 import (
 	"io/fs"
 	"path"
+	"strings"
 )
 
 // Patterns are the paths that must not exist in a finished image, as io/fs.Glob
@@ -27,6 +28,18 @@ func Patterns(user string) []string {
 	return append(all, RecordDir)
 }
 
+// match is fs.Glob, which passes over a link that leads nowhere when a pattern
+// names it in full.
+func match(root fs.FS, pattern string) ([]string, error) {
+	if strings.ContainsAny(pattern, `*?[\`) {
+		return fs.Glob(root, pattern)
+	}
+	if _, err := fs.Lstat(root, pattern); err != nil {
+		return nil, nil // as fs.Glob: what cannot be seen does not match
+	}
+	return []string{pattern}, nil
+}
+
 // EmptyFiles are the files that may exist in a finished image, but with nothing
 // in them.
 func EmptyFiles() []string {
@@ -44,19 +57,19 @@ func EmptyFiles() []string {
 func Find(root fs.FS, user string) ([]string, error) {
 	var found []string
 	for _, pattern := range Patterns(user) {
-		names, err := fs.Glob(root, pattern)
+		names, err := match(root, pattern)
 		if err != nil {
 			return nil, err
 		}
 		found = append(found, names...)
 	}
 	for _, pattern := range EmptyFiles() {
-		names, err := fs.Glob(root, pattern)
+		names, err := match(root, pattern)
 		if err != nil {
 			return nil, err
 		}
 		for _, name := range names {
-			if info, err := fs.Stat(root, name); err == nil && info.Mode().IsRegular() && info.Size() > 0 {
+			if info, err := fs.Lstat(root, name); err == nil && info.Mode().IsRegular() && info.Size() > 0 {
 				found = append(found, name)
 			}
 		}
