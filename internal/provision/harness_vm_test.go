@@ -24,18 +24,8 @@ func baseDisk(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	digest, err := recipe.Debian12().Digest(t.Context(), recipe.Options{})
+	disk, err := recipe.Debian12().Base(t.Context(), filepath.Join(cache, "goldsmith", "bases"), recipe.Options{})
 	if err != nil {
-		t.Fatal(err)
-	}
-	disk := filepath.Join(cache, "goldsmith", "bases", digest+".raw")
-	if _, err := os.Stat(disk); err == nil {
-		return disk
-	}
-	if err := os.MkdirAll(filepath.Dir(disk), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := recipe.Debian12().Make(t.Context(), disk, recipe.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	return disk

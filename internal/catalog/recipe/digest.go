@@ -54,7 +54,7 @@ func (r *Recipe) Digest(ctx context.Context, o Options) (string, error) {
 	}
 	text, err := json.Marshal(map[string]any{
 		"schema": schema, "name": r.name, "suite": r.suite, "packages": r.packages, "overlay": overlay,
-		"script": r.script, "partitions": r.partitionScript(), "ext4": mke2fsConf,
+		"script": r.script, "unpack": rootScript, "partitions": r.partitionScript(), "ext4": mke2fsConf,
 		"sources": strings.Join(sources, "\n"), "tools": versions,
 	})
 	if err != nil {
