@@ -1,0 +1,81 @@
+package provision
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"strings"
+
+	"goldsmith/internal/arm"
+	"goldsmith/internal/event"
+	"goldsmith/internal/guest"
+)
+
+// DeprovisionPath is where a template may put its own deprovisioning script with
+// a customizer.
+const DeprovisionPath = "/tmp/DeprovisioningScript.sh"
+
+// DefaultDeprovision is the script at DeprovisionPath unless a customizer
+// replaces it: the one of the real service.
+const DefaultDeprovision = `WAAGENT=/usr/sbin/waagent
+waagent -version 1> /dev/null 2>&1
+if [ $? -eq 0 ]; then
+  WAAGENT=waagent
+fi
+$WAAGENT -force -deprovision+user && export HISTSIZE=0 && sync
+`
+
+// missingDeprovision is the real service's warning.
+const missingDeprovision = "Deprovisioning script [" + DeprovisionPath + "] could not be found. Image build may fail or the VM created from the Image may not boot. Please make sure the deprovisioning script is not accidentally deleted by a Customizer in the Template."
+
+// maxDeprovision is how much of the script is read to tell it from the default.
+const maxDeprovision = 64 << 10
+
+// PlaceDeprovision puts the default script in place. It comes before the first
+// customizer, which may replace it.
+func PlaceDeprovision(ctx context.Context, s guest.Session) error {
+	return s.Upload(ctx, strings.NewReader(DefaultDeprovision), "DeprovisioningScript.sh", DeprovisionPath, 0o755)
+}
+
+// Deprovision runs the script at DeprovisionPath as root, with its output in
+// stdout and stderr. Without a script, or with the default one in a guest that
+// has no Azure agent (Ready.Waagent), it only warns: what Helper.Generalise
+// removes afterwards is then all that is. A script that fails is a
+// CodeStepFailed.
+func Deprovision(ctx context.Context, s guest.Session, waagent bool, events event.Sink, stdout, stderr io.Writer) error {
+	var script bytes.Buffer
+	exit, err := s.Run(ctx, "sudo -n head -c 65536 "+DeprovisionPath, &bounded{&script}, io.Discard)
+	if err != nil {
+		return err
+	}
+	if exit != 0 {
+		events.Emit(event.Event{Kind: event.Warning, Text: missingDeprovision, Target: DeprovisionPath})
+		return nil
+	}
+	if script.String() == DefaultDeprovision && !waagent {
+		events.Emit(event.Event{Kind: event.Warning, Text: "the base image has no Azure agent (waagent): the image is generalised by this program's own list alone"})
+		return nil
+	}
+	command := "sudo -n sh " + DeprovisionPath
+	if strings.HasPrefix(script.String(), "#!") {
+		command = "sudo -n chmod 0755 " + DeprovisionPath + " && sudo -n " + DeprovisionPath
+	}
+	exit, err = s.Run(ctx, command, stdout, stderr)
+	if err != nil {
+		return err
+	}
+	if exit != 0 {
+		return arm.Errorf(arm.CodeStepFailed, "the deprovisioning script ended with exit status %d: see its output", exit).At(DeprovisionPath)
+	}
+	return nil
+}
+
+// bounded keeps the first maxDeprovision bytes: the guest decides what it sends.
+type bounded struct{ b *bytes.Buffer }
+
+func (b *bounded) Write(p []byte) (int, error) {
+	if room := maxDeprovision - b.b.Len(); room > 0 {
+		b.b.Write(p[:min(room, len(p))])
+	}
+	return len(p), nil
+}

@@ -1,0 +1,109 @@
+package helper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"goldsmith/internal/provision/protocol"
+	"goldsmith/internal/provision/residue"
+)
+
+const (
+	// stopTime is how long services may take to stop; one that takes longer is
+	// caught as a power cut would.
+	stopTime = time.Minute
+	// idleTarget needs nothing but what keeps the helper alive: going to it stops
+	// every service and leaves the mounts.
+	idleTarget = "goldsmith-idle.target"
+)
+
+// Generalise stops every service, so that nothing writes any more, and removes
+// what the build left. It outlives the SSH session that the build came in by,
+// because the helper is a unit of its own.
+func (l *Linux) Generalise(ctx context.Context, g protocol.Generalise) (protocol.Generalised, error) {
+	var done protocol.Generalised
+	warn := func(err error) {
+		if err != nil {
+			done.Warnings = append(done.Warnings, err.Error())
+		}
+	}
+	trust, err := residue.Unsettle(l.root)
+	warn(err)
+	if trust {
+		warn(renewTrust(ctx))
+	}
+	warn(l.idle(ctx))
+	report := residue.Clean(l.root, g.User)
+	done.Removed = report.Removed
+	done.Warnings = append(done.Warnings, report.Warnings...)
+	unix.Sync()
+	trimmed, err := l.Trim(ctx)
+	warn(err)
+	done.Trimmed = trimmed.Bytes
+	return done, nil
+}
+
+// idle stops everything that may write.
+func (l *Linux) idle(ctx context.Context) error {
+	ctx, stop := context.WithTimeout(ctx, stopTime)
+	defer stop()
+	const unit = "[Unit]\nDescription=Nothing runs\nDefaultDependencies=no\nAllowIsolate=yes\nRequires=-.mount\n"
+	if err := l.root.MkdirAll("run/systemd/system", 0o755); err != nil {
+		return err
+	}
+	if err := l.root.WriteFile("run/systemd/system/"+idleTarget, []byte(unit), 0o644); err != nil {
+		return err
+	}
+	var errs []error
+	for _, args := range [][]string{
+		{"journalctl", "--relinquish-var"},
+		{"systemctl", "daemon-reload"},
+		{"systemctl", "isolate", idleTarget},
+		{"systemctl", "kill", "--signal=SIGKILL", "user.slice"},
+	} {
+		if _, err := run(ctx, args[0], args[1:]...); err != nil && !errors.Is(err, errNoProgram) {
+			errs = append(errs, fmt.Errorf("services could not be stopped in order: %w", err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// PowerOff completes and freezes every file system and ends the guest. An
+// orderly shutdown would write once more what was just removed: log entries, a
+// random seed.
+func (l *Linux) PowerOff(context.Context) error {
+	unix.Sync()
+	all, err := mounts()
+	if err != nil {
+		return err
+	}
+	for _, m := range diskMounts(all) {
+		if err := freeze(m); err != nil {
+			// It stays as complete as the sync made it, and its journal does the rest.
+			_, _ = fmt.Fprintf(os.Stderr, "cannot freeze %s: %v\n", m.point, err)
+		}
+	}
+	return unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)
+}
+
+// Release unmounts the seed disk where someone has it mounted, so that it can be
+// unplugged.
+func (l *Linux) Release(context.Context) error {
+	all, err := mounts()
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for i := len(all) - 1; i >= 0; i-- {
+		if all[i].kind == "iso9660" && strings.HasPrefix(all[i].source, "/dev/") {
+			errs = append(errs, unix.Unmount(all[i].point, 0))
+		}
+	}
+	return errors.Join(errs...)
+}
