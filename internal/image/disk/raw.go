@@ -32,6 +32,10 @@ func OpenRaw(path string) (*Raw, error) {
 		f.Close()
 		return nil, fmt.Errorf("opening the raw disk image: %w", err)
 	}
+	if !info.Mode().IsRegular() {
+		f.Close()
+		return nil, fmt.Errorf("opening the raw disk image: %s is not a regular file", path)
+	}
 	return NewRaw(f, info.Size()), nil
 }
 
