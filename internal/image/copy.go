@@ -86,12 +86,9 @@ func (s *Store) send(t *session, chunk Digest) error {
 	if t.has(chunk) {
 		return nil
 	}
-	w, err := s.scratch()
-	if err != nil {
-		return err
-	}
-	defer s.pool.Put(w)
-	_, packed, err := s.chunkBoth(chunk, w)
+	w := s.scratch()
+	defer s.release(w)
+	packed, err := s.proveChunk(chunk, w)
 	if err != nil {
 		return err
 	}

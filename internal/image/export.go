@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -84,11 +85,15 @@ func exportError(err error, path string) error {
 }
 
 // writeChunks writes the chunks to out, which must read as zeros, and leaves
-// out the blocks of zeros within them.
+// out the blocks of zeros within them. One writes at a time: the kernel lets no
+// two write to one file, and makes the second spend its processor on waiting.
 func (m *Image) writeChunks(ctx context.Context, out io.WriterAt, progress Progress) error {
+	var turn sync.Mutex
 	return m.stream(ctx, progress, func(n int64, plain []byte) error {
 		off := n * ChunkSize
-		plain = plain[:min(ChunkSize, m.index.Size-off)]
+		plain = plain[:min(int64(len(plain)), m.index.Size-off)]
+		turn.Lock()
+		defer turn.Unlock()
 		return disk.DataRuns(plain, func(at int, run []byte) error {
 			_, err := out.WriteAt(run, off+int64(at))
 			return err

@@ -3,6 +3,7 @@ package image
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -125,21 +126,37 @@ func FuzzParseIndex(f *testing.F) {
 }
 
 func FuzzUnpack(f *testing.F) {
-	w, err := newScratch()
+	w, d := newScratch(), Digest{1}
+	packed, err := w.pack(d, make([]byte, ChunkSize))
 	if err != nil {
 		f.Fatal(err)
 	}
-	dec, err := newDecoder(1)
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(bytes.Clone(w.pack(make([]byte, ChunkSize))))
-	f.Add([]byte("gscz\x00\x00\x00\x01x"))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		if plain, err := w.unpack(dec, b); err == nil && len(plain) != ChunkSize {
-			t.Fatalf("%d bytes", len(plain))
+	f.Add(bytes.Clone(packed), false)
+	f.Add(bytes.Clone(packed), true)
+	plain := make([]byte, ChunkSize)
+	f.Fuzz(func(t *testing.T, b []byte, sealed bool) {
+		if sealed && len(b) >= chunkHeaderSize { // as if its writer had meant it
+			copy(b[chunkSealAt:], w.seal(d, b))
+		}
+		err := w.unpack(d, b, plain)
+		if _, size, headErr := parseChunkHeader(b); err == nil && (headErr != nil || size != len(b)-chunkHeaderSize) {
+			t.Fatal("a chunk with a wrong header was accepted")
 		}
 	})
+}
+
+func TestChunkOfAnotherNameIsRefused(t *testing.T) {
+	w := newScratch()
+	packed, err := w.pack(Digest{1}, noise(1, ChunkSize))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.unpack(Digest{1}, packed, make([]byte, ChunkSize)); err != nil {
+		t.Errorf("the chunk itself: %v", err)
+	}
+	if err := w.unpack(Digest{2}, packed, make([]byte, ChunkSize)); !errors.Is(err, errDamaged) {
+		t.Errorf("under another name: %v, want %v", err, errDamaged)
+	}
 }
 
 func TestDigestText(t *testing.T) {

@@ -108,11 +108,8 @@ func (t *session) readChunks(ctx context.Context, read []disk.Extent, src disk.R
 	})
 	for range t.store.workers {
 		g.Go(func() error {
-			w, err := t.store.scratch()
-			if err != nil {
-				return err
-			}
-			defer t.store.pool.Put(w)
+			w := t.store.scratch()
+			defer t.store.release(w)
 			for j := range jobs {
 				if ctx.Err() != nil { // also when the reading of a slow disk ends at last
 					return context.Cause(ctx)
@@ -149,7 +146,11 @@ func (t *session) readChunk(src disk.Reader, n int64, w *scratch) (Digest, error
 	if t.has(d) {
 		return d, nil
 	}
-	return d, t.write(d, w.pack(w.plain))
+	packed, err := w.pack(d, w.plain)
+	if err != nil {
+		return Digest{}, err
+	}
+	return d, t.write(d, packed)
 }
 
 // without are the runs of the index less the chunks of ranges.

@@ -102,18 +102,14 @@ func (m *Image) chunk(n int64) ([]byte, error) {
 	if c, ok := m.cache.Get(n); ok {
 		return c, nil
 	}
-	w, err := m.store.scratch()
-	if err != nil {
+	w := m.store.scratch()
+	defer m.store.release(w)
+	plain := make([]byte, ChunkSize)
+	if _, err := m.store.chunk(d, plain, w); err != nil {
 		return nil, err
 	}
-	defer m.store.pool.Put(w)
-	plain, err := m.store.chunk(d, w)
-	if err != nil {
-		return nil, err
-	}
-	c := append([]byte(nil), plain...)
-	m.cache.Add(n, c)
-	return c, nil
+	m.cache.Add(n, plain)
+	return plain, nil
 }
 
 // Info describes an image.

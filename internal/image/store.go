@@ -11,7 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sys/unix"
 
 	"goldsmith/internal/arm"
@@ -32,7 +31,6 @@ const (
 type Store struct {
 	dir     string
 	workers int
-	dec     *zstd.Decoder
 	pool    sync.Pool // of *scratch
 }
 
@@ -43,12 +41,9 @@ func Open(dir string) (*Store, error) {
 			return nil, fileError(err, "opening the image store in %s", dir)
 		}
 	}
-	workers := max(runtime.GOMAXPROCS(0), 2)
-	dec, err := newDecoder(workers)
-	if err != nil {
-		return nil, err
-	}
-	return &Store{dir: dir, workers: workers, dec: dec}, nil
+	s := &Store{dir: dir, workers: max(runtime.GOMAXPROCS(0), 2)}
+	s.pool.New = func() any { return newScratch() }
+	return s, nil
 }
 
 // Dir is the directory the store is in.
@@ -63,12 +58,10 @@ func (s *Store) indexPath(d Digest) string {
 	return filepath.Join(s.dir, indexesDir, d.String())
 }
 
-func (s *Store) scratch() (*scratch, error) {
-	if w, ok := s.pool.Get().(*scratch); ok {
-		return w, nil
-	}
-	return newScratch()
-}
+// scratch borrows a worker's memory; release gives it back.
+func (s *Store) scratch() *scratch { return s.pool.Get().(*scratch) }
+
+func (s *Store) release(w *scratch) { s.pool.Put(w) }
 
 // fileError gives an error of the file system its code and says what was being
 // done.
@@ -127,51 +120,57 @@ func (s *Store) writeNew(path string, content []byte, sync bool) (modified time.
 	return modified, err
 }
 
-// chunk reads chunk d and verifies its digest. The result lies in w and is
-// valid until w is used again.
-func (s *Store) chunk(d Digest, w *scratch) ([]byte, error) {
-	plain, _, err := s.chunkBoth(d, w)
-	return plain, err
-}
-
-// chunkBoth is chunk with the stored form beside the content.
-func (s *Store) chunkBoth(d Digest, w *scratch) (plain, packed []byte, err error) {
+// chunk reads chunk d into plain, which has ChunkSize bytes, and verifies it.
+// The stored form it returns lies in w and is valid until w is used again.
+func (s *Store) chunk(d Digest, plain []byte, w *scratch) (packed []byte, err error) {
 	path := s.chunkPath(d)
 	// A second look tells a damaged file from a disturbed reading of it.
 	for range 2 {
-		plain, packed, err = s.tryChunk(path, d, w)
-		if err == nil || !errors.Is(err, errDamaged) {
+		if packed, err = s.tryChunk(path, d, plain, w); !errors.Is(err, errDamaged) {
 			break
 		}
 	}
-	switch {
-	case err == nil:
-		return plain, packed, nil
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, nil, corrupt(path, "chunk "+d.String()+" is missing", nil)
-	case errors.Is(err, errDamaged):
-		s.quarantine(path)
-		return nil, nil, corrupt(path, "chunk "+d.String()+" failed verification", err)
-	}
-	return nil, nil, fileError(err, "reading a chunk of the image store")
+	return packed, s.chunkError(err, d)
 }
 
-func (s *Store) tryChunk(path string, d Digest, w *scratch) (plain, packed []byte, err error) {
+// proveChunk is chunk with the content hashed too.
+func (s *Store) proveChunk(d Digest, w *scratch) (packed []byte, err error) {
+	if packed, err = s.chunk(d, w.plain, w); err != nil {
+		return nil, err
+	}
+	if got := DigestOf(w.plain); got != d {
+		return nil, s.chunkError(fmt.Errorf("%w: its content has the digest %s", errDamaged, got), d)
+	}
+	return packed, nil
+}
+
+// chunkError tells what a failure to read chunk d means, and takes a damaged
+// file out of use.
+func (s *Store) chunkError(err error, d Digest) error {
+	path := s.chunkPath(d)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, fs.ErrNotExist):
+		return corrupt(path, "chunk "+d.String()+" is missing", nil)
+	case errors.Is(err, errDamaged):
+		s.quarantine(path)
+		return corrupt(path, "chunk "+d.String()+" failed verification", err)
+	}
+	return fileError(err, "reading a chunk of the image store")
+}
+
+func (s *Store) tryChunk(path string, d Digest, plain []byte, w *scratch) ([]byte, error) {
 	f, err := s.openKept(path)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	defer f.Close()
-	if packed, err = w.readPacked(f); err != nil {
-		return nil, nil, err
+	packed, err := w.readPacked(f)
+	if err != nil {
+		return nil, err
 	}
-	if plain, err = w.unpack(s.dec, packed); err != nil {
-		return nil, nil, err
-	}
-	if got := DigestOf(plain); got != d {
-		return nil, nil, fmt.Errorf("%w: its content has the digest %s", errDamaged, got)
-	}
-	return plain, packed, nil
+	return packed, w.unpack(d, packed, plain)
 }
 
 // openKept opens a chunk, also in the moment between garbage collection taking
