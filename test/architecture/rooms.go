@@ -47,6 +47,7 @@ var rooms = []room{
 	{path: "internal/imagetemplate", pure: true},
 	{path: "internal/armtemplate", pure: true},
 	{path: "internal/jsontree", pure: true},
+	{path: "internal/suggest", pure: true},
 	{path: "internal/nsg", pure: true},
 	{path: "internal/rbac", pure: true},
 	{path: "internal/document"},
