@@ -99,6 +99,28 @@ func (m *module) checkSkips() []string {
 	return faults
 }
 
+// checkTiers lists tests whose name and build tag disagree on whether they need
+// a virtual machine: the tag vm belongs to files named _vm_test.go, and only to
+// them.
+func (m *module) checkTiers() []string {
+	var faults []string
+	for _, p := range m.packages {
+		for _, f := range p.files {
+			if !f.isTest() {
+				continue
+			}
+			named, tagged := strings.HasSuffix(f.name, "_vm_test.go"), f.needsTag("vm")
+			switch {
+			case named && !tagged:
+				faults = append(faults, f.name+" has no line \"//go:build vm\"")
+			case tagged && !named:
+				faults = append(faults, f.name+" needs the tag vm, so its name must end in _vm_test.go")
+			}
+		}
+	}
+	return faults
+}
+
 // eachUse calls found for every mention in f of one of names of the package
 // imported.
 func (m *module) eachUse(f *sourceFile, imported string, names []string, found func(n ast.Node, name string)) {

@@ -34,7 +34,6 @@ var rooms = []room{
 	{path: "internal/guest"},
 	{path: "internal/network"},
 	{path: "internal/proxyvm"},
-	{path: "internal/layer"},
 	{path: "internal/machine"},
 	{path: "internal/catalog"},
 	{path: "internal/image"},
@@ -50,6 +49,7 @@ var rooms = []room{
 	{path: "internal/suggest", pure: true},
 	{path: "internal/nsg", pure: true},
 	{path: "internal/rbac", pure: true},
+	{path: "internal/layer"},
 	{path: "internal/document"},
 	{path: "internal/run"},
 	{path: "internal/resource"},
@@ -97,9 +97,7 @@ var effectCalls = map[string][]string{
 }
 
 // vagueNames are names that say nothing about what a package is for.
-var vagueNames = []string{
-	"util", "utils", "common", "helper", "helpers", "model", "models", "type", "types", "misc", "shared", "base", "lib",
-}
+var vagueNames = []string{"util", "utils", "common", "helpers", "model", "models", "types", "misc"}
 
 // maxFileLines is the longest a hand-written source file may be.
 const maxFileLines = 500

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"go/ast"
+	"go/build/constraint"
 	"go/parser"
 	"go/token"
 	"io/fs"
@@ -39,6 +40,23 @@ type sourceFile struct {
 
 // isTest reports whether f is a _test.go file.
 func (f *sourceFile) isTest() bool { return strings.HasSuffix(f.name, "_test.go") }
+
+// needsTag reports whether f is left out of a build without tag.
+func (f *sourceFile) needsTag(tag string) bool {
+	for _, group := range f.syntax.Comments {
+		if group.Pos() > f.syntax.Package {
+			break
+		}
+		for _, c := range group.List {
+			expr, err := constraint.Parse(c.Text)
+			if err != nil || !constraint.IsGoBuild(c.Text) {
+				continue
+			}
+			return !expr.Eval(func(t string) bool { return t != tag })
+		}
+	}
+	return false
+}
 
 // imports are the import paths of f, with their names in the file.
 func (f *sourceFile) imports() map[string]string {
