@@ -16,7 +16,7 @@ type Kind string
 const (
 	RunStarted    Kind = "run.started"    // Text: template name
 	RunFinished   Kind = "run.finished"   // State: final run state; Err on failure
-	PhaseStarted  Kind = "phase.started"  // Phase
+	PhaseStarted  Kind = "phase.started"  // Phase; Total: the number of steps, for PhaseCustomize
 	PhaseFinished Kind = "phase.finished" // Phase, Elapsed; Err on failure
 	StepStarted   Kind = "step.started"   // Step, StepName
 	StepFinished  Kind = "step.finished"  // Step, StepName, Elapsed; Err on failure
@@ -25,7 +25,7 @@ const (
 	Decision      Kind = "decision"       // Text: a choice and its reason (accelerator, warm start, cache)
 	Warning       Kind = "warning"        // Text; Target where it has one
 	Info          Kind = "info"           // Text
-	Result        Kind = "result"         // an output of the run: Text, Target = artifact id or path
+	Result        Kind = "result"         // an output of the run: Text, Target = artifact id or path; Err when it failed
 )
 
 // Phase is a part of a run. The phases of a run are started in this order.
@@ -58,7 +58,7 @@ type Event struct {
 	Target   string        `json:"target,omitempty"`
 	State    string        `json:"state,omitempty"`
 	Done     int64         `json:"done,omitempty"`  // bytes
-	Total    int64         `json:"total,omitempty"` // bytes
+	Total    int64         `json:"total,omitempty"` // bytes; steps in a PhaseStarted
 	Elapsed  time.Duration `json:"elapsedNs,omitempty"`
 	Err      *Failure      `json:"error,omitempty"`
 }
