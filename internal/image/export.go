@@ -7,9 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"time"
-
-	"github.com/google/uuid"
 
 	"goldsmith/internal/arm"
 	"goldsmith/internal/image/disk"
@@ -108,12 +105,10 @@ func (m *Image) writeRaw(ctx context.Context, out *os.File, progress Progress) e
 	return m.writeChunks(ctx, out, progress)
 }
 
-// writeVHD writes a fixed VHD. Its unique id comes from the image's digest and
-// its time is fixed, so that one image always gives the same file.
+// writeVHD writes a fixed VHD.
 func (m *Image) writeVHD(ctx context.Context, out *os.File, progress Progress) error {
 	size := disk.RoundUp(m.index.Size, vhd.Alignment)
-	id := uuid.NewSHA1(uuid.NameSpaceOID, m.digest[:])
-	footer, err := vhd.NewFixed(size, id, time.Unix(vhdTime, 0))
+	footer, err := m.vhdFooter()
 	if err != nil {
 		return err
 	}
@@ -123,7 +118,7 @@ func (m *Image) writeVHD(ctx context.Context, out *os.File, progress Progress) e
 	if err := m.writeChunks(ctx, out, progress); err != nil {
 		return err
 	}
-	_, err = out.WriteAt(footer.Bytes(), size)
+	_, err = out.WriteAt(footer, size)
 	return err
 }
 
