@@ -3,7 +3,6 @@ package recipe
 import (
 	"context"
 	"errors"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -18,8 +17,18 @@ import (
 // offers no wait that a context could end.
 const lockRetry = 200 * time.Millisecond
 
+// maxAge is how old a kept disk may be: an older one lacks a week of security
+// updates and is made anew.
+const maxAge = 7 * 24 * time.Hour
+
+// fresh reports whether the disk at path is there and young enough.
+func fresh(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && time.Since(info.ModTime()) < maxAge
+}
+
 // Base is the recipe's disk in the directory dir, named by its Digest, made when
-// it is not there. Several processes may ask at once: one makes it, the others
+// it is not there or older than a week. Several processes may ask at once: one makes it, the others
 // wait. The file must not be changed.
 func (r *Recipe) Base(ctx context.Context, dir string, o Options) (path string, err error) {
 	digest, err := r.Digest(ctx, o)
@@ -27,7 +36,7 @@ func (r *Recipe) Base(ctx context.Context, dir string, o Options) (path string, 
 		return "", err
 	}
 	path = filepath.Join(dir, digest+".raw")
-	if _, err := os.Stat(path); err == nil {
+	if fresh(path) {
 		return path, nil
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -45,8 +54,8 @@ func (r *Recipe) Base(ctx context.Context, dir string, o Options) (path string, 
 		}
 	}
 	defer func() { err = errors.Join(err, lock.Unlock()) }()
-	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
-		return path, err // the other process made it
+	if fresh(path) {
+		return path, nil // the other process made it
 	}
 	return path, r.Make(ctx, path, o)
 }
