@@ -1,0 +1,89 @@
+package plan
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+)
+
+// keySchema is raised whenever a key's meaning changes; old layers then miss.
+const keySchema = 1
+
+// Keys are the layer keys of a plan: Root names the freshly booted base, Steps
+// has one key per step, each chained to the one before.
+type Keys struct {
+	Root  string
+	Steps []string
+}
+
+// Keys derives the layer keys. They hold everything that changes a layer's
+// content and nothing else: no time, no names, no output targets. refresh is the
+// user's explicit value for "not from an earlier cache".
+func (p *Plan) Keys(refresh string) Keys {
+	root := digest("root", struct {
+		Image     string      `json:"image"`
+		Seed      string      `json:"seed"`
+		Settings  string      `json:"settings"`
+		Shape     any         `json:"shape"`
+		DiskBytes int64       `json:"diskBytes"`
+		Network   NetworkMode `json:"network"`
+		Refresh   string      `json:"refresh,omitempty"`
+	}{p.Base.Image, p.Seed, p.Settings, p.Shape, p.DiskBytes, p.Network, refresh})
+	keys := Keys{Root: root}
+	parent := root
+	for _, s := range p.Steps {
+		parent = digest("step", parent, s.canonical())
+		keys.Steps = append(keys.Steps, parent)
+	}
+	return keys
+}
+
+// canonical is what of a step changes its result. Its name, its position and
+// where its bytes came from do not.
+func (s Step) canonical() any {
+	c := struct {
+		Type        string   `json:"type"`
+		Inline      []string `json:"inline,omitempty"`
+		SHA256      string   `json:"sha256,omitempty"`
+		FileName    string   `json:"fileName,omitempty"`
+		Destination string   `json:"destination,omitempty"`
+		Reboot      bool     `json:"reboot,omitempty"`
+	}{Type: string(s.Type), Inline: s.Inline, Destination: s.Destination, Reboot: s.Reboot}
+	if s.Artifact != nil {
+		c.SHA256 = s.Artifact.SHA256
+	}
+	if s.Destination != "" {
+		// The name decides the path when the destination is a directory.
+		c.FileName = s.FileName()
+	}
+	return c
+}
+
+// WarmKey is the key of the memory layer "this base, booted, NIC and seed
+// unplugged" under a hypervisor fingerprint. Disk size and network are not part
+// of it: the disk grows and the NIC is plugged after the restore.
+func (p *Plan) WarmKey(fingerprint string) string {
+	return digest("warm", struct {
+		Image       string `json:"image"`
+		Seed        string `json:"seed"`
+		Shape       any    `json:"shape"`
+		Fingerprint string `json:"fingerprint"`
+	}{p.Base.Image, p.Seed, p.Shape, fingerprint})
+}
+
+// digest hashes a kind and JSON-encodable parts; parts are length-prefixed, so
+// that no two lists run into each other.
+func digest(kind string, parts ...any) string {
+	h := sha256.New()
+	fmt.Fprintf(h, "goldsmith/%d/%s\n", keySchema, kind)
+	for _, part := range parts {
+		b, err := json.Marshal(part)
+		if err != nil {
+			panic(fmt.Sprintf("plan: key part of kind %s does not encode: %v", kind, err)) // only plain structs come here
+		}
+		fmt.Fprintf(h, "%d:", len(b))
+		h.Write(b)
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
