@@ -1,0 +1,314 @@
+// Package build is the engine: it submits image templates, works their runs
+// phase by phase, undoes what a run acquired, and cleans up after runs whose
+// process died.
+package build
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/gofrs/flock"
+
+	"goldsmith/internal/arm"
+	"goldsmith/internal/artifact"
+	"goldsmith/internal/blob"
+	"goldsmith/internal/catalog"
+	"goldsmith/internal/distribute"
+	"goldsmith/internal/event"
+	"goldsmith/internal/image"
+	"goldsmith/internal/layer"
+	"goldsmith/internal/machine"
+	"goldsmith/internal/network"
+	"goldsmith/internal/plan"
+	"goldsmith/internal/provision"
+	"goldsmith/internal/queue"
+	"goldsmith/internal/resource"
+	"goldsmith/internal/run"
+	"goldsmith/internal/store"
+)
+
+// Defaults of Config.
+const (
+	defaultBootTimeout     = 10 * time.Minute
+	defaultRestoreTimeout  = time.Minute
+	defaultPowerOffTimeout = 5 * time.Minute
+)
+
+// Config configures an Engine.
+type Config struct {
+	Data string // data directory; made when missing
+
+	// Hypervisor finds what runs the build VMs, and says how for people. It is
+	// called when a machine is needed first: probing costs time.
+	Hypervisor func(ctx context.Context) (h machine.Hypervisor, how string, err error)
+	// Host is what one build VM may have at most, and what size names mean.
+	Host plan.Host
+	// Fetch configures downloads and artifact fetches.
+	Fetch artifact.Config
+	// Egress is what build VMs may reach outside.
+	Egress network.Egress
+	// Guest is what else the builder sets in a guest, during the build only.
+	Guest provision.Settings
+	// Shipped replaces the catalog's own entries, for tests; nil keeps them.
+	Shipped []catalog.Entry
+	// Makers make platform images that have a recipe instead of a download.
+	Makers map[string]catalog.Maker
+
+	BootTimeout     time.Duration // until a booted guest is ready; 0 is 10 min
+	RestoreTimeout  time.Duration // until a restored guest answers; 0 is 1 min
+	PowerOffTimeout time.Duration // until a generalized guest is off; 0 is 5 min
+}
+
+// Engine works on one data directory. Several engines, of several processes, may
+// do so at the same time; each works only its own runs.
+type Engine struct {
+	dir          string
+	subscription string
+
+	db        *store.DB
+	resources resource.Store
+	runs      run.Store
+	locks     queue.Locks
+	queue     *queue.Queue
+	layers    layer.Index
+	files     *layer.Files
+	images    *image.Store
+	catalog   *catalog.Catalog
+	fetcher   *artifact.Fetcher
+	frozen    *artifact.Store
+	blobs     *blob.Accounts
+	publisher *distribute.Publisher
+
+	cfg  Config
+	seed []byte
+	vms  hypervisor
+	// Digests of what the builder puts into a guest, as parts of layer keys.
+	seedDigest, settingsDigest string
+
+	bootTimeout, restoreTimeout, powerOffTimeout time.Duration
+}
+
+// Open opens the data directory. Close the Engine when done.
+func Open(ctx context.Context, cfg Config) (_ *Engine, err error) {
+	dir, err := filepath.Abs(cfg.Data)
+	if err != nil {
+		return nil, fmt.Errorf("open the data directory: %w", err)
+	}
+	for _, d := range []string{"", "runs", "locks", "disks", "downloads"} {
+		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
+			return nil, arm.Errorf(arm.CodeUsage, "make the data directory %s: %w", dir, err)
+		}
+	}
+	e := &Engine{
+		dir: dir, cfg: cfg, vms: hypervisor{find: cfg.Hypervisor},
+		bootTimeout:     orDefault(cfg.BootTimeout, defaultBootTimeout),
+		restoreTimeout:  orDefault(cfg.RestoreTimeout, defaultRestoreTimeout),
+		powerOffTimeout: orDefault(cfg.PowerOffTimeout, defaultPowerOffTimeout),
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, e.Close())
+		}
+	}()
+	if e.db, err = store.Open(ctx, filepath.Join(dir, "goldsmith.db")); err != nil {
+		return nil, err
+	}
+	e.resources, e.runs, e.layers = e.db.Resources(), e.db.Runs(), e.db.Layers()
+	if e.files, err = layer.NewFiles(filepath.Join(dir, "layers"), e.layers); err != nil {
+		return nil, err
+	}
+	if e.images, err = image.Open(filepath.Join(dir, "images")); err != nil {
+		return nil, err
+	}
+	if e.frozen, err = artifact.OpenStore(filepath.Join(dir, "artifacts")); err != nil {
+		return nil, err
+	}
+	if e.fetcher, err = artifact.New(cfg.Fetch); err != nil {
+		return nil, err
+	}
+	if e.blobs, err = blob.OpenDir(filepath.Join(dir, "blobs"), vhdRenderer{e.images}); err != nil {
+		return nil, err
+	}
+	if e.catalog, err = e.openCatalog(); err != nil {
+		return nil, err
+	}
+	e.publisher = &distribute.Publisher{Resources: e.resources, Blobs: vhdBlobs{e.blobs}, Locations: oneLocation{}, Now: time.Now}
+	if err := e.makeSeed(); err != nil {
+		return nil, err
+	}
+	settings, err := e.db.Settings(ctx)
+	if err != nil {
+		return nil, err
+	}
+	e.subscription = settings.SubscriptionID
+	e.locks = queue.Locks{Dir: filepath.Join(dir, "runs")}
+	if e.queue, err = queue.New(e.db.Writer(), e.runs, e.locks, e.work, queue.Options{}); err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+func orDefault(d, def time.Duration) time.Duration {
+	if d == 0 {
+		return def
+	}
+	return d
+}
+
+// Close releases the data directory.
+func (e *Engine) Close() error {
+	var errs []error
+	if e.fetcher != nil {
+		e.fetcher.Close()
+	}
+	if e.blobs != nil {
+		errs = append(errs, e.blobs.Close())
+	}
+	if e.db != nil {
+		errs = append(errs, e.db.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Subscription is the id of the subscription that local templates live in.
+func (e *Engine) Subscription() string { return e.subscription }
+
+// Catalog is the catalog of platform images.
+func (e *Engine) Catalog() *catalog.Catalog { return e.catalog }
+
+// Runs is the store of runs.
+func (e *Engine) Runs() run.Store { return e.runs }
+
+// Resources is the store of resources.
+func (e *Engine) Resources() resource.Store { return e.resources }
+
+// inputs is what planning needs beside the template.
+func (e *Engine) inputs(base plan.Base, artifacts map[string]plan.Artifact) plan.Inputs {
+	return plan.Inputs{
+		Base: base, Artifacts: artifacts, Host: e.cfg.Host, Network: plan.NetworkPrivate, Seed: e.seedDigest, Settings: e.settingsDigest,
+	}
+}
+
+// freezer freezes artifacts of a template whose relative paths start at dir.
+func (e *Engine) freezer(dir string, sink event.Sink) *artifact.Freezer {
+	return &artifact.Freezer{Fetcher: e.fetcher, Store: e.frozen, Dir: dir, Revalidate: true, Sink: sink}
+}
+
+// makeSeed makes the seed disk of every guest, and the digests of all that the
+// builder puts into one.
+func (e *Engine) makeSeed() error {
+	helper, err := provision.HelperBinary()
+	if err != nil {
+		return err
+	}
+	if e.seed, err = provision.Seed(provision.SeedConfig{Helper: helper}); err != nil {
+		return err
+	}
+	settings, err := json.Marshal(e.cfg.Guest)
+	if err != nil {
+		return fmt.Errorf("encode the guest settings: %w", err)
+	}
+	e.seedDigest, e.settingsDigest = hexDigest(e.seed), hexDigest(settings)
+	return nil
+}
+
+func hexDigest(b []byte) string {
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}
+
+// newNetwork makes the private network of one machine.
+func (e *Engine) newNetwork(cfg network.Config) (network.Network, error) {
+	return network.NewPrivate(cfg)
+}
+
+// netConfig is the private network of a run, whose outside connections are
+// reported to sink.
+func (e *Engine) netConfig(sink event.Sink) network.Config {
+	return network.Config{Egress: e.cfg.Egress, OnFlow: func(f network.Flow) {
+		if f.Allowed || f.Ended {
+			return
+		}
+		name := f.Name
+		if name == "" {
+			name = f.Remote.Addr().String()
+		}
+		sink.Emit(event.Event{Kind: event.Warning, Text: fmt.Sprintf("the guest may not reach %s port %d/%s: %s", name, f.Remote.Port(), f.Protocol, f.Reason)})
+	}}
+}
+
+// baseRelative is how an overlay in a layer's directory names the base disk of
+// a stored image.
+func (e *Engine) baseRelative(digest string) string {
+	return filepath.Join("..", "..", "disks", digest+".raw")
+}
+
+// baseDisk makes the raw disk of a stored image present for machines.
+func (e *Engine) baseDisk(ctx context.Context, digest string, progress func(done, total int64)) error {
+	path := filepath.Join(e.dir, "disks", digest+".raw")
+	if _, err := os.Stat(path); err == nil {
+		now := time.Now()
+		return os.Chtimes(path, now, now) // its last use, for garbage collection
+	}
+	unlock, err := e.lock(ctx, "disk-"+digest, nil)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if _, err := os.Stat(path); err == nil {
+		return nil
+	}
+	d, err := image.ParseDigest(digest)
+	if err != nil {
+		return err
+	}
+	if err := e.images.RenderRaw(ctx, d, path, progress); err != nil {
+		return fmt.Errorf("render the base disk: %w", err)
+	}
+	return os.Chmod(path, 0o444)
+}
+
+// layerDir is a layer's directory relative to the data directory.
+func (e *Engine) layerDir(id string) string { return filepath.Join("layers", id) }
+
+// lock takes a lock among all processes of the data directory. waiting, which
+// may be nil, is called when somebody else holds it.
+func (e *Engine) lock(ctx context.Context, name string, waiting func()) (unlock func(), err error) {
+	l := flock.New(filepath.Join(e.dir, "locks", name))
+	ok, err := l.TryLock()
+	if err == nil && !ok {
+		if waiting != nil {
+			waiting()
+		}
+		_, err = l.TryLockContext(ctx, 50*time.Millisecond)
+		if cause := context.Cause(ctx); err != nil && cause != nil {
+			err = cause
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("take the lock %s: %w", name, err)
+	}
+	return func() { _ = l.Unlock() }, nil // closing the file releases it in any case
+}
+
+// AllowEgress parses ranges that guests may reach although policy denies them.
+func AllowEgress(cidrs []string) ([]netip.Prefix, error) {
+	var out []netip.Prefix
+	for _, c := range cidrs {
+		p, err := netip.ParsePrefix(strings.TrimSpace(c))
+		if err != nil {
+			return nil, arm.Errorf(arm.CodeUsage, "%q is not an address range such as 10.1.0.0/16: %w", c, err)
+		}
+		out = append(out, p)
+	}
+	return out, nil
+}

@@ -1,0 +1,141 @@
+package build
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"goldsmith/internal/arm"
+	"goldsmith/internal/distribute"
+	"goldsmith/internal/event"
+	"goldsmith/internal/image"
+	"goldsmith/internal/image/format"
+	"goldsmith/internal/resource"
+	"goldsmith/internal/run"
+)
+
+// result is what the run captured, as the distributors need it.
+func (b *builder) result() distribute.Result {
+	return distribute.Result{
+		Content: distribute.Content{
+			Image: b.image, OS: b.plan.Base.OS, Generation: b.plan.Base.Generation, DiskBytes: b.plan.DiskBytes, Run: b.active.id(),
+		},
+		Template:      b.job.TemplateID,
+		SourceVersion: b.source.Version,
+	}
+}
+
+// distribute publishes to every target. One that fails does not stop the others:
+// the run is then partially succeeded.
+func (b *builder) distribute(ctx context.Context) error {
+	for _, target := range b.plan.Outputs {
+		out, err := b.engine.publisher.Publish(ctx, target, b.result(), b.job.Staging.Account)
+		if cause := context.Cause(ctx); cause != nil {
+			return cause
+		}
+		b.outputs = append(b.outputs, out)
+		if err != nil {
+			b.sink.Emit(event.Event{Kind: event.Result, Text: out.Kind + " " + out.Name, Target: target.Pointer, Err: event.FailureOf(err)})
+			continue
+		}
+		b.sink.Emit(event.Event{Kind: event.Result, Text: out.Kind + " " + out.Name, Target: out.ArtifactID + out.ArtifactURI})
+		if err := b.engine.putRunOutput(ctx, b.job.TemplateID, out); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// putRunOutput records a target's result under its template, replacing the one
+// of the run before.
+func (e *Engine) putRunOutput(ctx context.Context, templateID string, out run.Output) error {
+	props := map[string]any{"provisioningState": "Succeeded"}
+	if out.ArtifactID != "" {
+		props["artifactId"] = out.ArtifactID
+	}
+	if out.ArtifactURI != "" {
+		props["artifactUri"] = out.ArtifactURI
+	}
+	return e.putResource(ctx, templateID+"/runOutputs/"+out.Name, typeOutput, "", nil, props)
+}
+
+// export writes the image to files. Each is an output of its own.
+func (b *builder) export(ctx context.Context) error {
+	for _, path := range b.job.Outputs {
+		out := run.Output{Name: filepath.Base(path), Kind: "File", ArtifactURI: path}
+		err := b.engine.Export(ctx, b.image, path, b.progress("write "+filepath.Base(path)))
+		if cause := context.Cause(ctx); cause != nil {
+			return cause
+		}
+		if err != nil {
+			err = fmt.Errorf("write %s: %w", path, err)
+			out.Error = err.Error()
+			b.sink.Emit(event.Event{Kind: event.Result, Text: "file", Target: path, Err: event.FailureOf(err)})
+		} else {
+			b.sink.Emit(event.Event{Kind: event.Result, Text: "file", Target: path})
+		}
+		b.outputs = append(b.outputs, out)
+	}
+	return nil
+}
+
+// Export writes a stored image to a file in the format of its extension.
+func (e *Engine) Export(ctx context.Context, digest, path string, progress func(done, total int64)) error {
+	d, err := image.ParseDigest(digest)
+	if err != nil {
+		return err
+	}
+	f, err := format.Of(path)
+	if err != nil {
+		return err
+	}
+	return e.images.Export(ctx, d, path, f, progress)
+}
+
+// checkWritable refuses an output path that could not be written at the end of
+// the run: an unknown format, or a directory that is not there or not writable.
+func checkWritable(path string) error {
+	if _, err := format.Of(path); err != nil {
+		return arm.Errorf(arm.CodeUsage, "--output %s: %w", path, err)
+	}
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return arm.Errorf(arm.CodeUsage, "--output %s: it exists and is not a regular file", path)
+	}
+	probe, err := os.CreateTemp(filepath.Dir(path), ".goldsmith-*")
+	if err != nil {
+		return arm.Errorf(arm.CodeUsage, "--output %s: its directory cannot be written: %w", path, err)
+	}
+	return errors.Join(probe.Close(), os.Remove(probe.Name()))
+}
+
+// recordExactVersion notes in the template what its source resolved to.
+func (e *Engine) recordExactVersion(ctx context.Context, templateID, exact string) error {
+	if exact == "" {
+		return nil
+	}
+	_, err := e.resources.Update(ctx, templateID, func(r *resource.Record) error {
+		var props map[string]json.RawMessage
+		if err := json.Unmarshal(r.Properties, &props); err != nil {
+			return arm.Errorf(arm.CodeCorrupt, "the properties of %s do not parse: %w", r.ID, err)
+		}
+		var src map[string]any
+		if err := json.Unmarshal(props["source"], &src); err != nil {
+			return arm.Errorf(arm.CodeCorrupt, "the source of %s does not parse: %w", r.ID, err)
+		}
+		src["exactVersion"] = exact
+		encoded, err := json.Marshal(src)
+		if err != nil {
+			return err
+		}
+		props["source"] = encoded
+		r.Properties, err = json.Marshal(props)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("record the exact version of the source: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,169 @@
+package build
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"goldsmith/internal/arm"
+	"goldsmith/internal/guest"
+	"goldsmith/internal/guest/ssh"
+	"goldsmith/internal/machine"
+	"goldsmith/internal/network"
+	"goldsmith/internal/provision"
+)
+
+// sshPort is the only port through which the builder reaches a Linux guest.
+const sshPort = 22
+
+// vm is a running guest with the builder's ways into it. Parts that are not
+// there yet are nil.
+type vm struct {
+	machine machine.Machine
+	network network.Network
+	helper  *provision.Helper
+	session guest.Session
+	console *os.File
+	waagent bool // the guest has the Azure agent
+}
+
+// dial greets the helper in the guest.
+func (v *vm) dial(ctx context.Context) error {
+	return v.watch(ctx, func(ctx context.Context) (err error) {
+		v.helper, err = provision.Dial(ctx, v.machine.Helper())
+		return err
+	})
+}
+
+// close ends everything, innermost first. It is safe on a half-made vm.
+func (v *vm) close() error {
+	var errs []error
+	if v.session != nil {
+		// A guest that is gone cannot say goodbye; what matters is the machine.
+		_ = v.session.Close()
+		v.session = nil
+	}
+	if v.helper != nil {
+		_ = v.helper.Close()
+		v.helper = nil
+	}
+	if v.machine != nil {
+		errs = append(errs, v.machine.Close())
+		v.machine = nil
+	}
+	if v.network != nil {
+		errs = append(errs, v.network.Close())
+		v.network = nil
+	}
+	if v.console != nil {
+		errs = append(errs, v.console.Close())
+		v.console = nil
+	}
+	return errors.Join(errs...)
+}
+
+// watch runs f with a context that ends when the machine goes away, so that
+// nothing waits for a guest that is gone.
+func (v *vm) watch(ctx context.Context, f func(ctx context.Context) error) error {
+	wctx, cancel := context.WithCancelCause(ctx)
+	done := make(chan struct{})
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		select {
+		case <-v.machine.Exited():
+			cause := v.machine.Wait(wctx)
+			if cause == nil {
+				cause = arm.Errorf(arm.CodeMachine, "the guest powered off")
+			}
+			cancel(cause)
+		case <-done:
+		}
+	}()
+	err := f(wctx)
+	close(done)
+	<-stopped
+	defer cancel(nil)
+	if err == nil {
+		return nil
+	}
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	if arm.IsCode(err, arm.CodeGuestLost) {
+		err = v.blame(ctx, err)
+	}
+	if cause := context.Cause(wctx); cause != nil {
+		return cause
+	}
+	return err
+}
+
+// lostGrace is how long a broken connection waits for the machine's own end,
+// which explains it better.
+const lostGrace = 5 * time.Second
+
+// blame tells a connection that broke because the guest went down from one that
+// broke by itself.
+func (v *vm) blame(ctx context.Context, err error) error {
+	ctx, cancel := context.WithTimeout(ctx, lostGrace)
+	defer cancel()
+	select {
+	case <-v.machine.Exited():
+		if werr := v.machine.Wait(ctx); werr != nil {
+			return werr
+		}
+		return arm.Errorf(arm.CodeMachine, "the guest powered off")
+	case <-ctx.Done():
+		return err
+	}
+}
+
+// identify gives the guest the run's own keys, entropy and clock.
+func (v *vm) identify(ctx context.Context, id *provision.Identity, settings provision.Settings) error {
+	return v.watch(ctx, func(ctx context.Context) error {
+		return v.helper.Identify(ctx, id, provision.BuildUser, settings)
+	})
+}
+
+// An emulated guest on a busy host takes seconds to answer.
+const (
+	aliveInterval = 5 * time.Second
+	aliveTimeout  = 30 * time.Second
+)
+
+// connect waits for the guest's network and opens the session.
+func (v *vm) connect(ctx context.Context, id *provision.Identity) error {
+	return v.watch(ctx, func(ctx context.Context) error {
+		if _, err := v.helper.Network(ctx, network.BuildMAC); err != nil {
+			return fmt.Errorf("wait for the guest's network: %w", err)
+		}
+		conn, err := v.network.DialGuest(ctx, sshPort)
+		if err != nil {
+			return fmt.Errorf("reach the guest's sshd: %w", err)
+		}
+		session, err := ssh.Connect(ctx, conn, ssh.Config{
+			User:     provision.BuildUser,
+			Key:      id.UserKey,
+			HostKey:  id.HostKey,
+			Interval: aliveInterval,
+			Timeout:  aliveTimeout,
+		})
+		if err != nil {
+			return fmt.Errorf("open the guest's session: %w", err)
+		}
+		v.session = session
+		return nil
+	})
+}
+
+// plug attaches the machine to its network.
+func (v *vm) plug(ctx context.Context) error {
+	wire, err := v.network.AttachBuildVM(ctx)
+	if err != nil {
+		return err
+	}
+	return v.machine.PlugNIC(ctx, machine.NIC{MAC: network.BuildMAC, Conn: wire})
+}

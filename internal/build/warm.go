@@ -1,0 +1,267 @@
+package build
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/dustin/go-humanize"
+
+	"goldsmith/internal/arm"
+	"goldsmith/internal/image"
+	"goldsmith/internal/image/qcow2"
+	"goldsmith/internal/layer"
+	"goldsmith/internal/machine"
+	"goldsmith/internal/provision"
+	"goldsmith/internal/run"
+)
+
+// start brings the build VM up until its first command can run: by restoring the
+// booted base, or by booting it.
+func (b *builder) start(ctx context.Context) error {
+	warm, err := b.warmLayer(ctx)
+	if err == nil {
+		err = b.restore(ctx, warm)
+		if err == nil {
+			return nil
+		}
+	}
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	if arm.IsCode(err, arm.CodeGuestNotReady) || arm.IsCode(err, arm.CodeNoSpace) || arm.IsCode(err, arm.CodeMissingTool) {
+		return err // booting again would end the same way
+	}
+	b.decide("cold boot: %v", err)
+	if err := b.vm.close(); err != nil {
+		return fmt.Errorf("give up the restored machine: %w", err)
+	}
+	return b.coldBoot(ctx)
+}
+
+// warmLayer finds the saved state of the booted base, or boots the base and saves it.
+func (b *builder) warmLayer(ctx context.Context) (layer.Record, error) {
+	hypervisor, _, err := b.engine.vms.get(ctx)
+	if err != nil {
+		return layer.Record{}, err
+	}
+	fingerprint, err := hypervisor.Fingerprint(ctx, b.plan.Shape)
+	if err != nil {
+		return layer.Record{}, err
+	}
+	key := b.plan.WarmKey(fingerprint)
+	if rec, err := b.findWarm(ctx, key); err == nil || !arm.IsCode(err, arm.CodeNotFound) {
+		return rec, err
+	}
+	unlock, err := b.engine.lock(ctx, "warm-"+key, func() { b.info("another build is booting the same base; waiting for it") })
+	if err != nil {
+		return layer.Record{}, err
+	}
+	defer unlock()
+	if rec, err := b.findWarm(ctx, key); err == nil || !arm.IsCode(err, arm.CodeNotFound) {
+		return rec, err
+	}
+	b.decide("booting %s once; later builds restore it", b.plan.Base.Origin)
+	return b.makeWarm(ctx, key, fingerprint)
+}
+
+// findWarm looks a warm layer up and pins it.
+func (b *builder) findWarm(ctx context.Context, key string) (layer.Record, error) {
+	rec, err := b.engine.layers.ByKey(ctx, layer.Memory, key)
+	if err != nil {
+		return rec, err
+	}
+	if err := b.engine.files.Intact(rec); err != nil {
+		b.decide("%v; it is made again", err)
+		if rerr := b.engine.files.Remove(ctx, rec.ID); rerr != nil {
+			return rec, errors.Join(err, rerr)
+		}
+		return rec, arm.Errorf(arm.CodeNotFound, "layer %s was damaged", rec.ID)
+	}
+	if err := b.engine.layers.Pin(ctx, b.active.id(), rec.ID); err != nil {
+		return rec, err
+	}
+	return rec, b.engine.layers.Touch(ctx, rec.ID)
+}
+
+// makeWarm boots the base and saves it with NIC and seed unplugged.
+func (b *builder) makeWarm(ctx context.Context, key, fingerprint string) (rec layer.Record, err error) {
+	id := layer.NewID()
+	dir := run.Undo{Kind: undoDir, Target: b.engine.layerDir(id)}
+	if err := b.undo.push(ctx, dir); err != nil {
+		return rec, err
+	}
+	if err := b.engine.files.Create(id); err != nil {
+		return rec, err
+	}
+	disk := b.engine.files.Path(id, layer.DiskFile)
+	if err := qcow2.CreateOverlay(disk, b.plan.Base.DiskBytes, qcow2.Backing{Path: b.engine.baseRelative(b.plan.Base.Image), Format: "raw"}); err != nil {
+		return rec, fmt.Errorf("create the boot overlay: %w", err)
+	}
+
+	guest := &vm{}
+	defer func() { err = errors.Join(err, guest.close()) }()
+	err = b.boot(ctx, guest, bootSpec{
+		disk: disk,
+		ram:  b.engine.files.Path(id, layer.RAMFile),
+		vars: b.engine.files.Path(id, layer.VarsFile),
+	})
+	if err != nil {
+		return rec, err
+	}
+	err = guest.watch(ctx, func(ctx context.Context) error {
+		if err := guest.machine.UnplugNIC(ctx); err != nil {
+			return fmt.Errorf("unplug the NIC before the save: %w", err)
+		}
+		return guest.helper.Sync(ctx)
+	})
+	if err != nil {
+		return rec, err
+	}
+	if err := guest.machine.Save(ctx, b.engine.files.Path(id, layer.StateFile)); err != nil {
+		return rec, fmt.Errorf("save the booted base: %w", err)
+	}
+	changed, err := b.extentsOf(ctx, id, b.plan.Base.DiskBytes)
+	if err != nil {
+		return rec, err
+	}
+	manifest, err := layer.Manifest{
+		DiskBytes: b.plan.Base.DiskBytes, ChunkSize: image.ChunkSize, Changed: changed,
+		Saved: &layer.Saved{Fingerprint: fingerprint, Waagent: guest.waagent},
+	}.Encode()
+	if err != nil {
+		return rec, fmt.Errorf("encode the manifest of a layer: %w", err)
+	}
+	runID := b.active.id()
+	rec, err = b.engine.files.Commit(ctx, layer.Record{ID: id, Key: key, Kind: layer.Memory, Base: b.plan.Base.Image, Run: runID, Manifest: manifest})
+	if err != nil {
+		return rec, err
+	}
+	if err := b.engine.layers.Pin(ctx, runID, rec.ID); err != nil {
+		return rec, err
+	}
+	return rec, b.undo.drop(ctx, dir)
+}
+
+// coldBoot boots the base for this run alone.
+func (b *builder) coldBoot(ctx context.Context) error {
+	b.parent, b.extents = "", nil
+	if err := b.firstOverlay(ctx, layer.Record{}); err != nil {
+		return err
+	}
+	b.vm = &vm{}
+	err := b.boot(ctx, b.vm, bootSpec{disk: b.engine.files.Path(b.top, layer.DiskFile), vars: filepath.Join(b.work, "vars.fd")})
+	if err != nil {
+		return err
+	}
+	id, err := provision.NewIdentity()
+	if err != nil {
+		return err
+	}
+	if err := b.vm.identify(ctx, id, b.engine.cfg.Guest); err != nil {
+		return err
+	}
+	if err := b.grow(ctx); err != nil {
+		return err
+	}
+	return b.vm.connect(ctx, id)
+}
+
+// restore continues the saved state of the booted base on an overlay of its own.
+func (b *builder) restore(ctx context.Context, warm layer.Record) error {
+	manifest, err := layer.ManifestOf(warm)
+	if err != nil {
+		return err
+	}
+	if manifest.Saved == nil {
+		return arm.Errorf(arm.CodeCorrupt, "layer %s holds no saved state", warm.ID)
+	}
+	b.parent, b.extents = warm.ID, manifest.Changed
+	if err := b.firstOverlay(ctx, warm); err != nil {
+		return err
+	}
+	vars := filepath.Join(b.work, "vars.fd")
+	if b.plan.Shape.Firmware == machine.UEFI {
+		saved, err := os.ReadFile(b.engine.files.Path(warm.ID, layer.VarsFile))
+		if err != nil {
+			return fmt.Errorf("read the saved UEFI variables: %w", err)
+		}
+		if err := os.WriteFile(vars, saved, 0o600); err != nil {
+			return fmt.Errorf("copy the UEFI variables: %w", err)
+		}
+	}
+	start := time.Now()
+	b.vm = &vm{waagent: manifest.Saved.Waagent}
+	spec, err := b.spec(b.vm, bootSpec{
+		disk: b.engine.files.Path(b.top, layer.DiskFile),
+		ram:  b.engine.files.Path(warm.ID, layer.RAMFile),
+		vars: vars,
+	})
+	if err != nil {
+		return err
+	}
+	hypervisor, _, err := b.engine.vms.get(ctx)
+	if err != nil {
+		return err
+	}
+	if b.vm.machine, err = hypervisor.Restore(ctx, spec, b.engine.files.Path(warm.ID, layer.StateFile)); err != nil {
+		return err
+	}
+	id, err := provision.NewIdentity()
+	if err != nil {
+		return err
+	}
+	// A guest that does not answer soon after a restore never will: boot instead.
+	rctx, cancel := context.WithTimeoutCause(ctx, b.engine.restoreTimeout, errNotReady)
+	defer cancel()
+	if err := b.vm.dial(rctx); err != nil {
+		return fmt.Errorf("the restored guest does not answer: %w", err)
+	}
+	if err := b.vm.identify(rctx, id, b.engine.cfg.Guest); err != nil {
+		return fmt.Errorf("the restored guest does not answer: %w", err)
+	}
+	if b.vm.network, err = b.engine.newNetwork(b.engine.netConfig(b.sink)); err != nil {
+		return fmt.Errorf("make the build network: %w", err)
+	}
+	if err := b.vm.plug(rctx); err != nil {
+		return err
+	}
+	if err := b.grow(ctx); err != nil {
+		return err
+	}
+	if err := b.vm.connect(rctx, id); err != nil {
+		return err
+	}
+	b.decide("restored the booted base, saved %s, in %s", humanize.Time(warm.CreatedAt), time.Since(start).Round(10*time.Millisecond))
+	return nil
+}
+
+// firstOverlay makes the layer that the run writes first.
+func (b *builder) firstOverlay(ctx context.Context, warm layer.Record) error {
+	b.top, b.topBytes = warm.ID, b.plan.Base.DiskBytes
+	top, err := b.newOverlay(ctx)
+	b.top = top
+	return err
+}
+
+// grow enlarges the disk and the guest's root file system to what the plan asks.
+func (b *builder) grow(ctx context.Context) error {
+	if b.plan.DiskBytes <= b.topBytes {
+		return nil
+	}
+	err := b.vm.watch(ctx, func(ctx context.Context) error {
+		if err := b.vm.machine.Resize(ctx, b.plan.DiskBytes); err != nil {
+			return err
+		}
+		_, err := b.vm.helper.Grow(ctx)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("grow the disk to %s: %w", humanize.IBytes(uint64(b.plan.DiskBytes)), err)
+	}
+	b.topBytes = b.plan.DiskBytes
+	return nil
+}

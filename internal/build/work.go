@@ -1,0 +1,228 @@
+package build
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"goldsmith/internal/arm"
+	"goldsmith/internal/event"
+	"goldsmith/internal/image/disk"
+	"goldsmith/internal/imagetemplate"
+	"goldsmith/internal/plan"
+	"goldsmith/internal/queue"
+	"goldsmith/internal/run"
+)
+
+// builder works one run.
+type builder struct {
+	launcher
+	active *activeRun
+	undo   undoStack
+	log    *customizationLog // nil until the staging account is known
+	job    job
+
+	template *imagetemplate.Template
+	source   source
+	plan     *plan.Plan
+	vm       *vm
+
+	parent     string        // last sealed layer, "" for the base
+	top        string        // layer the machine writes to
+	topBytes   int64         // virtual size of top
+	extents    []disk.Extent // what all sealed layers above the base changed
+	image      string        // content id of the result
+	failedStep string
+	outputs    []run.Output
+}
+
+// work works an acquired run, to its end. The record says how it ended.
+func (e *Engine) work(ctx context.Context, lease *queue.Lease) error {
+	log, err := event.OpenLog(e.LogPath(lease.ID()), lease.ID(), nil)
+	if err != nil {
+		return err
+	}
+	active := &activeRun{lease: lease, sink: log, rec: lease.Record()}
+	b := &builder{
+		launcher: launcher{
+			engine: e, sink: log, name: "pkrvm" + lease.ID()[:8],
+			work: filepath.Join(e.dir, workDir(lease.ID())), console: e.ConsolePath(lease.ID()),
+		},
+		active: active, undo: undoStack{engine: e, run: active}, vm: &vm{},
+	}
+	start := time.Now()
+	err = b.run(ctx)
+	if errors.Is(err, queue.ErrLeaseLost) {
+		// Another owner undoes and reports; this one only lets go.
+		return errors.Join(err, b.vm.close(), log.Close())
+	}
+	return errors.Join(b.finish(ctx, err, time.Since(start)), log.Close())
+}
+
+// run passes through the phases.
+func (b *builder) run(ctx context.Context) error {
+	if err := json.Unmarshal(b.active.snapshot().Request, &b.job); err != nil {
+		return arm.Errorf(arm.CodeCorrupt, "the request of run %s does not parse: %w", b.active.id(), err)
+	}
+	log, err := b.engine.openCustomizationLog(ctx, b.job.Staging.Account, b.active.id())
+	if err != nil {
+		return fmt.Errorf("open the customization log: %w", err)
+	}
+	b.log, b.sink = log, tee(b.sink, log)
+	b.active.sink = b.sink
+	b.sink.Emit(event.Event{Kind: event.RunStarted, Text: b.job.Name, Target: b.job.TemplateID})
+	parsed := imagetemplate.Parse(b.job.Body, imagetemplate.Options{APIVersion: b.job.APIVersion})
+	if parsed.Template == nil {
+		return arm.Errorf(arm.CodeCorrupt, "the template of run %s no longer parses", b.active.id())
+	}
+	b.template = parsed.Template
+	b.template.Name = b.job.Name
+	ctx, cancel := context.WithTimeoutCause(ctx, b.template.BuildTimeout, arm.Errorf(arm.CodeTimeout,
+		"Failed in building/customizing image: Failed while waiting for packerizer: Timeout waiting for microservice to complete: 'context deadline exceeded'. the build used up its %s", b.template.BuildTimeout))
+	defer cancel()
+	for _, phase := range []struct {
+		name event.Phase
+		do   func(context.Context) error
+	}{
+		{event.PhasePrepare, b.prepare},
+		{event.PhaseStart, b.start},
+		{event.PhaseCustomize, b.customize},
+		{event.PhaseGeneralize, b.generalize},
+		{event.PhaseCapture, b.capture},
+		{event.PhaseDistribute, b.distribute},
+		{event.PhaseExport, b.export},
+	} {
+		if phase.name == event.PhaseExport && len(b.job.Outputs) == 0 {
+			continue
+		}
+		total := 0
+		if phase.name == event.PhaseCustomize {
+			total = len(b.plan.Steps)
+		}
+		if err := b.active.phase(ctx, phase.name, total, phase.do); err != nil {
+			if cause := context.Cause(ctx); cause != nil {
+				return cause
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+// prepare makes everything ready that the machine needs.
+func (b *builder) prepare(ctx context.Context) error {
+	rec := b.active.snapshot()
+	if err := b.undo.push(ctx, run.Undo{Kind: undoDir, Target: workDir(rec.ID)}); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(b.work, 0o700); err != nil {
+		return fmt.Errorf("make the run's directory: %w", err)
+	}
+	if err := b.undo.push(ctx, run.Undo{Kind: undoPins}); err != nil {
+		return err
+	}
+	src, err := b.engine.resolveSource(ctx, b.template, b.job.Source, b.sink)
+	if err != nil {
+		return err
+	}
+	base, err := b.engine.fetchSource(ctx, src, b.sink)
+	if err != nil {
+		return err
+	}
+	b.source = src
+	p, warnings, problems := plan.New(b.template, b.engine.inputs(base, b.job.Artifacts))
+	if len(problems) > 0 {
+		return joinProblems(problems)
+	}
+	for _, w := range warnings {
+		b.warn("%s", w)
+	}
+	b.plan, b.origin, b.shape, b.diskBytes = p, base.Origin, p.Shape, base.DiskBytes
+	b.info("source %s", base.Origin)
+	if err := b.engine.recordExactVersion(ctx, b.job.TemplateID, base.ExactVersion); err != nil {
+		return err
+	}
+	if err := b.engine.baseDisk(ctx, base.Image, b.progress("render the base disk")); err != nil {
+		return err
+	}
+	_, how, err := b.engine.vms.get(ctx)
+	if err != nil {
+		return err
+	}
+	b.decide("machines run by %s", how)
+	return b.engine.stageVM(ctx, b.undo, b.job.Staging, rec.ID, p, b.template.ManagedResourceTags)
+}
+
+// finish undoes what the run acquired and records how it ended.
+func (b *builder) finish(ctx context.Context, err error, elapsed time.Duration) error {
+	ctx = context.WithoutCancel(ctx)
+	cleanup := report(b.sink, event.PhaseCleanup, 0, func() error {
+		return errors.Join(b.vm.close(), b.undo.unwind(ctx))
+	})
+	if cleanup != nil {
+		b.warn("clean-up is incomplete and is tried again by the next command: %v", cleanup)
+	}
+	state, message := b.outcome(err)
+	failure := event.FailureOf(err)
+	if failure != nil {
+		failure.Hint, failure.Target = hint(err), b.failedStep
+	}
+	uerr := b.active.update(ctx, func(r *run.Record) error {
+		if r.State == run.Canceling && state != run.Canceled {
+			// A cancel that came after the last phase: what is published stays.
+			state, message = run.Canceled, "The build was canceled"
+		}
+		r.State, r.Message, r.SubState = state, message, ""
+		r.FailedStep, r.Outputs, r.EndedAt = b.failedStep, b.outputs, time.Now()
+		return nil
+	})
+	if uerr != nil {
+		err = errors.Join(err, fmt.Errorf("record the end of the run: %w", uerr))
+	}
+	b.sink.Emit(event.Event{Kind: event.RunFinished, State: string(state), Text: message, Elapsed: elapsed, Err: failure})
+	if b.log != nil {
+		if lerr := b.log.Close(); lerr != nil {
+			err = errors.Join(err, fmt.Errorf("publish customization.log: %w", lerr))
+		}
+	}
+	if err == nil && state != run.Succeeded {
+		return arm.Errorf(arm.CodeDistributeFailed, "%s", message)
+	}
+	return err
+}
+
+// outcome is the final state of a run that ended with err.
+func (b *builder) outcome(err error) (run.State, string) {
+	switch {
+	case arm.IsCode(err, arm.CodeCanceled):
+		return run.Canceled, "The build was canceled"
+	case err != nil:
+		return run.Failed, err.Error()
+	}
+	failed := 0
+	for _, o := range b.outputs {
+		if o.Error != "" {
+			failed++
+		}
+	}
+	switch {
+	case failed == 0:
+		return run.Succeeded, ""
+	case failed == len(b.outputs):
+		return run.Failed, "no output could be distributed: " + b.outputs[0].Error
+	}
+	return run.PartiallySucceeded, fmt.Sprintf("%d of %d outputs failed: %s", failed, len(b.outputs), firstError(b.outputs))
+}
+
+func firstError(outputs []run.Output) string {
+	for _, o := range outputs {
+		if o.Error != "" {
+			return o.Error
+		}
+	}
+	return ""
+}
