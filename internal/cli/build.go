@@ -1,0 +1,126 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"goldsmith/internal/arm"
+	"goldsmith/internal/build"
+	"goldsmith/internal/event"
+	"goldsmith/internal/imagetemplate"
+)
+
+// buildFlags are the flags of goldsmith build.
+type buildFlags struct {
+	template templateFlags
+	group    string
+	name     string
+	source   string
+	outputs  []string
+	progress string
+	json     bool
+}
+
+func (a *app) buildCommand() *cobra.Command {
+	var flags buildFlags
+	cmd := &cobra.Command{
+		Use:   "build TEMPLATE",
+		Short: "Build an image template and publish the image",
+		Long: `Build an image template on a virtual machine of this host and publish the image.
+
+The template is submitted and run once. Resource groups, galleries and image
+definitions that it names are created where they are missing. <subscriptionID>
+is the local subscription unless --set says otherwise.`,
+		Args: args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, list []string) error { return a.build(cmd.Context(), list[0], flags) },
+	}
+	f := cmd.Flags()
+	flags.template.register(f)
+	f.StringVarP(&flags.group, "resource-group", "g", "goldsmith", "resource group of the template")
+	f.StringVar(&flags.name, "name", "", "name of the template (default its own, else the file's)")
+	f.StringVar(&flags.source, "source", "", "build from another base: FILE, PUBLISHER:OFFER:SKU:VERSION or an image id")
+	f.StringArrayVar(&flags.outputs, "output", nil, "also write the image to FILE: .vhd, .vhdx, .qcow2, .vmdk or .raw (repeatable)")
+	f.StringVar(&flags.progress, "progress", string(ProgressAuto), "how to show the build: auto, tty, plain or json")
+	f.BoolVar(&flags.json, "json", false, "one event per line; the same as --progress json")
+	return cmd
+}
+
+func (a *app) build(ctx context.Context, path string, flags buildFlags) error {
+	file, err := a.readTemplate(path)
+	if err != nil {
+		return err
+	}
+	outputs := make([]string, len(flags.outputs))
+	for i, o := range flags.outputs {
+		if outputs[i], err = filepath.Abs(o); err != nil {
+			return fmt.Errorf("--output %s: %w", o, err)
+		}
+	}
+	mode := ProgressMode(flags.progress)
+	if flags.json {
+		mode = ProgressJSON
+	}
+	view, err := NewProgress(mode, a.env.Stdout, isTerminal(a.env.Stdout), ProgressOptions{OnInterrupt: a.interrupted})
+	if err != nil {
+		return err
+	}
+	return a.withEngine(ctx, func(e *build.Engine) error {
+		options, err := flags.template.options(e.Subscription(), false)
+		if err != nil {
+			return err
+		}
+		res := imagetemplate.Parse(file.body, options)
+		if err := WriteProblems(a.env.Stderr, FormatTable, file.path, res.Problems); err != nil {
+			return err
+		}
+		if err := ProblemsError(file.path, res.Problems, true); err != nil {
+			return err
+		}
+		name := flags.name
+		if name == "" {
+			name = file.name(res.Template)
+		}
+		return a.show(ctx, view, func(sink event.Sink) error {
+			_, err := e.Build(ctx, build.Request{
+				Template: res, Name: name, Group: flags.group, Dir: file.dir, Source: flags.source, Outputs: outputs, Create: true,
+			}, sink)
+			return err
+		})
+	})
+}
+
+// show runs work while view shows the events that work emits.
+func (a *app) show(ctx context.Context, view Progress, work func(event.Sink) error) error {
+	events := newStream()
+	// The view outlives a cancelled build: its clean-up is to be seen.
+	vctx, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	out := make(chan event.Event)
+	go events.pump(vctx, out)
+	a.showing.Store(true)
+	defer a.showing.Store(false)
+	shown := make(chan error, 1)
+	go func() {
+		err := view.Show(vctx, out)
+		if err != nil { // nobody sees the build any more: end it in good order
+			a.cancel(arm.Errorf(arm.CodeCanceled, "the progress could not be shown: %w", err))
+			stop()
+		}
+		shown <- err
+	}()
+	ended := false
+	err := work(event.SinkFunc(func(e event.Event) {
+		ended = ended || e.Kind == event.RunFinished
+		events.Emit(e)
+	}))
+	events.close()
+	verr := <-shown
+	if err != nil && ended && verr == nil {
+		return &shownError{err} // the view has said how the run ended
+	}
+	return errors.Join(err, verr)
+}

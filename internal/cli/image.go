@@ -1,0 +1,182 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"goldsmith/internal/arm"
+	"goldsmith/internal/build"
+	"goldsmith/internal/event"
+)
+
+func (a *app) imageCommand() *cobra.Command {
+	return group("image", "List, export, boot and delete images",
+		a.imageList(), a.imageShow(), a.imageExport(), a.imageBoot(), a.imageDelete())
+}
+
+func (a *app) imageList() *cobra.Command {
+	format := FormatTable
+	cmd := &cobra.Command{
+		Use: "list", Short: "List managed images and gallery versions", Args: args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.withEngine(cmd.Context(), func(e *build.Engine) error {
+				images, err := e.Images(cmd.Context())
+				if err != nil {
+					return err
+				}
+				return WriteList(a.env.Stdout, format, []Column[build.Image]{
+					{"name", build.Image.ShortName},
+					{"kind", func(i build.Image) string { return i.Kind }},
+					{"location", func(i build.Image) string { return i.Location }},
+					{"os", func(i build.Image) string { return fmt.Sprintf("%s gen%d", i.OS, i.Generation) }},
+					{"disk", func(i build.Image) string { return Bytes(i.DiskBytes) }},
+					{"created", func(i build.Image) string { return Age(i.CreatedAt, time.Now()) }},
+					{"id", func(i build.Image) string { return i.ID }},
+				}, images)
+			})
+		},
+	}
+	formatFlag(cmd.Flags(), &format)
+	return cmd
+}
+
+func (a *app) imageShow() *cobra.Command {
+	format := FormatTable
+	cmd := &cobra.Command{
+		Use: "show ID", Short: "Show one image", Args: args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, list []string) error {
+			return a.withEngine(cmd.Context(), func(e *build.Engine) error {
+				image, err := e.FindImage(cmd.Context(), list[0])
+				if err != nil {
+					return err
+				}
+				return WriteRecord(a.env.Stdout, format, []Column[build.Image]{
+					{"id", func(i build.Image) string { return i.ID }},
+					{"kind", func(i build.Image) string { return i.Kind }},
+					{"location", func(i build.Image) string { return i.Location }},
+					{"os", func(i build.Image) string { return string(i.OS) }},
+					{"generation", func(i build.Image) string { return fmt.Sprint(i.Generation) }},
+					{"disk", func(i build.Image) string { return Bytes(i.DiskBytes) }},
+					{"stored", func(i build.Image) string { return Bytes(i.StoredBytes) }},
+					{"content", func(i build.Image) string { return i.Content.Image }},
+					{"run", func(i build.Image) string { return i.Run }},
+					{"created", func(i build.Image) string { return i.CreatedAt.Format(time.RFC3339) }},
+					{"tags", func(i build.Image) string { return tagLines(i.Tags) }},
+				}, image)
+			})
+		},
+	}
+	formatFlag(cmd.Flags(), &format)
+	return cmd
+}
+
+func (a *app) imageExport() *cobra.Command {
+	var output string
+	cmd := &cobra.Command{
+		Use: "export ID --output FILE", Short: "Write an image to a file: .vhd, .vhdx, .qcow2, .vmdk or .raw", Args: args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, list []string) error {
+			if output == "" {
+				return arm.Errorf(arm.CodeUsage, "say where to with --output FILE")
+			}
+			path, err := filepath.Abs(output)
+			if err != nil {
+				return fmt.Errorf("--output %s: %w", output, err)
+			}
+			return a.withEngine(cmd.Context(), func(e *build.Engine) error {
+				image, err := e.FindImage(cmd.Context(), list[0])
+				if err != nil {
+					return err
+				}
+				return a.showWork(cmd.Context(), func(ctx context.Context, sink event.Sink) error {
+					return e.Export(ctx, image.Content.Image, path, func(done, total int64) {
+						sink.Emit(event.Event{Kind: event.Progress, Text: "write " + filepath.Base(path), Done: done, Total: total})
+					})
+				})
+			})
+		},
+	}
+	cmd.Flags().StringVar(&output, "output", "", "the file to write; its extension says the format")
+	return cmd
+}
+
+func (a *app) imageBoot() *cobra.Command {
+	var size string
+	cmd := &cobra.Command{
+		Use:   "boot ID [-- COMMAND...]",
+		Short: "Boot an image in a throw-away machine and run a command in it",
+		Long: `Boot an image in a fresh machine that is thrown away afterwards. Without a
+command its console is shown until Ctrl-C. With one, the command runs as a user
+with sudo, and its exit code is goldsmith's.`,
+		Args: args(cobra.MinimumNArgs(1)),
+		RunE: func(cmd *cobra.Command, list []string) error {
+			if len(list) > 1 && cmd.ArgsLenAtDash() != 1 {
+				return arm.Errorf(arm.CodeUsage, "put -- between the image and the command\nusage: %s", cmd.UseLine())
+			}
+			return a.withEngine(cmd.Context(), func(e *build.Engine) error {
+				image, err := e.FindImage(cmd.Context(), list[0])
+				if err != nil {
+					return err
+				}
+				exit, err := e.Boot(cmd.Context(), image.ShortName(), image.Content, build.BootOptions{
+					Command: strings.Join(list[1:], " "), Size: size, Stdout: a.env.Stdout, Stderr: a.env.Stderr,
+				}, event.SinkFunc(func(ev event.Event) {
+					if ev.Text != "" && ev.Kind != event.Progress {
+						fmt.Fprintln(a.env.Stderr, ev.Text)
+					}
+				}))
+				if err == nil && exit != 0 {
+					err = ExitStatus{Code: exit}
+				}
+				return err
+			})
+		},
+	}
+	cmd.Flags().StringVar(&size, "size", "", "VM size (default that of a build)")
+	return cmd
+}
+
+func (a *app) imageDelete() *cobra.Command {
+	return &cobra.Command{
+		Use: "delete ID...", Short: "Delete images", Args: args(cobra.MinimumNArgs(1)),
+		RunE: func(cmd *cobra.Command, list []string) error {
+			return a.withEngine(cmd.Context(), func(e *build.Engine) error {
+				for _, name := range list {
+					image, err := e.FindImage(cmd.Context(), name)
+					if err != nil {
+						return err
+					}
+					if err := e.DeleteImage(cmd.Context(), image.ID); err != nil {
+						return err
+					}
+					fmt.Fprintf(a.env.Stdout, "deleted %s\n", image.ID)
+				}
+				return nil
+			})
+		},
+	}
+}
+
+// tagLines is a line per tag, in order.
+func tagLines(tags map[string]string) string {
+	var lines []string
+	for _, k := range slices.Sorted(maps.Keys(tags)) {
+		lines = append(lines, k+"="+tags[k])
+	}
+	return strings.Join(lines, "\n")
+}
+
+// showWork shows events of work that is not a run.
+func (a *app) showWork(ctx context.Context, work func(context.Context, event.Sink) error) error {
+	view, err := NewProgress(ProgressAuto, a.env.Stderr, isTerminal(a.env.Stderr), ProgressOptions{OnInterrupt: a.interrupted})
+	if err != nil {
+		return err
+	}
+	return a.show(ctx, view, func(sink event.Sink) error { return work(ctx, sink) })
+}

@@ -1,0 +1,138 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"goldsmith/internal/arm"
+)
+
+// Env is the process a command runs in.
+type Env struct {
+	Stdin          io.Reader
+	Stdout, Stderr io.Writer
+	Getenv         func(string) string
+	Version        string
+}
+
+// app is what every command shares.
+type app struct {
+	env  Env
+	data string
+	host hostFlags
+	// cancel ends the command's context.
+	cancel context.CancelCauseFunc
+	// showing says that a progress view handles interrupts.
+	showing atomic.Bool
+}
+
+// Execute runs the command line args (without the program's name) and returns
+// the process's exit code.
+func Execute(ctx context.Context, env Env, args []string) int {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	a := &app{env: env, cancel: cancel}
+	stop := WatchInterrupts(func(n int) {
+		if !a.showing.Load() { // a progress view hears its interrupts itself
+			a.interrupted(n)
+		}
+	})
+	defer stop()
+	root := a.root()
+	root.SetArgs(args)
+	root.SetIn(env.Stdin)
+	root.SetOut(env.Stdout)
+	root.SetErr(env.Stderr)
+	err := root.ExecuteContext(ctx)
+	var shown *shownError
+	if !errors.As(err, &shown) {
+		if werr := WriteFault(env.Stderr, err); werr != nil {
+			return ExitFailed
+		}
+	}
+	return ExitCode(err)
+}
+
+// shownError is an error that the user has already been shown.
+type shownError struct{ err error }
+
+func (e *shownError) Error() string { return e.err.Error() }
+func (e *shownError) Unwrap() error { return e.err }
+
+// interrupted is the nth Ctrl-C: the first cancels the command, which then
+// cleans up; the second ends the process, whose machines end with it.
+func (a *app) interrupted(n int) {
+	if n > 1 {
+		os.Exit(ExitCanceled)
+	}
+	a.cancel(arm.Errorf(arm.CodeCanceled, "interrupted"))
+}
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "goldsmith",
+		Short:         "Make golden virtual-machine images from Azure image templates, on machines you own",
+		Version:       a.env.Version,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.PersistentFlags().StringVar(&a.data, "data", "", "data directory (default $GOLDSMITH_DATA, else goldsmith in the XDG data directory)")
+	a.host.register(root.PersistentFlags())
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return arm.Errorf(arm.CodeUsage, "%w\nsee: %s --help", err, cmd.CommandPath())
+	})
+	root.AddCommand(
+		a.buildCommand(), a.validateCommand(), a.catalogCommand(), a.imageCommand(),
+		a.templateCommand(), a.runsCommand(), a.doctorCommand(),
+	)
+	return root
+}
+
+// args makes a wrong number of arguments a usage error.
+func args(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, list []string) error {
+		if err := check(cmd, list); err != nil {
+			return arm.Errorf(arm.CodeUsage, "%w\nusage: %s", err, cmd.UseLine())
+		}
+		return nil
+	}
+}
+
+// group is a command that only has sub-commands.
+func group(use, short string, children ...*cobra.Command) *cobra.Command {
+	c := &cobra.Command{Use: use, Short: short, Args: args(cobra.NoArgs), RunE: func(cmd *cobra.Command, _ []string) error {
+		return arm.Errorf(arm.CodeUsage, "say what to do\nsee: %s --help", cmd.CommandPath())
+	}}
+	c.AddCommand(children...)
+	return c
+}
+
+// dataDir is the data directory the user chose.
+func (a *app) dataDir() (string, error) {
+	for _, dir := range []string{a.data, a.env.Getenv("GOLDSMITH_DATA")} {
+		if dir != "" {
+			return filepath.Abs(dir)
+		}
+	}
+	if dir := a.env.Getenv("XDG_DATA_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "goldsmith"), nil
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", arm.Errorf(arm.CodeUsage, "no home directory to keep data in: pass --data DIR: %w", err)
+	}
+	return filepath.Join(home, ".local", "share", "goldsmith"), nil
+}
+
+// isTerminal reports whether w is a terminal.
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}

@@ -1,0 +1,187 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"goldsmith/internal/arm"
+	"goldsmith/internal/build"
+	"goldsmith/internal/event"
+	"goldsmith/internal/run"
+)
+
+func (a *app) runsCommand() *cobra.Command {
+	return group("runs", "List, watch and cancel builds",
+		a.runsList(), a.runsShow(), a.runsLogs(), a.runsConsole(), a.runsCancel())
+}
+
+func (a *app) runsList() *cobra.Command {
+	format := FormatTable
+	var limit int
+	cmd := &cobra.Command{
+		Use: "list", Short: "List runs, newest first", Args: args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.withEngine(cmd.Context(), func(e *build.Engine) error {
+				runs, err := e.Runs().List(cmd.Context(), run.Filter{Limit: limit})
+				if err != nil {
+					return err
+				}
+				return WriteList(a.env.Stdout, format, []Column[run.Record]{
+					{"run", func(r run.Record) string { return r.ID[:8] }},
+					{"template", func(r run.Record) string { return lastSegment(r.Template) }},
+					{"state", func(r run.Record) string { return string(r.State) }},
+					{"created", func(r run.Record) string { return Age(r.CreatedAt, time.Now()) }},
+					{"took", took},
+					{"message", func(r run.Record) string { return firstLine(r.Message) }},
+				}, runs)
+			})
+		},
+	}
+	cmd.Flags().IntVar(&limit, "limit", 50, "show at most this many; 0 for all")
+	formatFlag(cmd.Flags(), &format)
+	return cmd
+}
+
+// took is how long a run has been going, or went.
+func took(r run.Record) string {
+	if r.StartedAt.IsZero() {
+		return ""
+	}
+	end := r.EndedAt
+	if end.IsZero() {
+		end = time.Now()
+	}
+	return Elapsed(end.Sub(r.StartedAt))
+}
+
+// outputLines is a line per output of a run.
+func outputLines(r run.Record) string {
+	var lines []string
+	for _, o := range r.Outputs {
+		what := o.ArtifactID + o.ArtifactURI
+		if o.Error != "" {
+			what = "failed: " + o.Error
+		}
+		lines = append(lines, o.Kind+" "+o.Name+": "+what)
+	}
+	return strings.Join(lines, "\n")
+}
+
+// lastSegment is the name at the end of a resource id.
+func lastSegment(id string) string { return id[strings.LastIndexByte(id, '/')+1:] }
+
+// firstLine is text up to its first line feed.
+func firstLine(text string) string {
+	line, _, _ := strings.Cut(text, "\n")
+	return line
+}
+
+func (a *app) runsShow() *cobra.Command {
+	format := FormatTable
+	cmd := &cobra.Command{
+		Use: "show RUN", Short: "Show one run", Args: args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, list []string) error {
+			return a.withEngine(cmd.Context(), func(e *build.Engine) error {
+				r, err := e.Runs().Find(cmd.Context(), list[0])
+				if err != nil {
+					return err
+				}
+				return WriteRecord(a.env.Stdout, format, []Column[run.Record]{
+					{"run", func(r run.Record) string { return r.ID }},
+					{"template", func(r run.Record) string { return r.Template }},
+					{"state", func(r run.Record) string { return string(r.State) }},
+					{"phase", func(r run.Record) string { return r.Phase }},
+					{"created", func(r run.Record) string { return r.CreatedAt.Format(time.RFC3339) }},
+					{"took", took},
+					{"failed step", func(r run.Record) string { return r.FailedStep }},
+					{"message", func(r run.Record) string { return r.Message }},
+					{"outputs", outputLines},
+					{"events", func(r run.Record) string { return e.LogPath(r.ID) }},
+					{"console", func(r run.Record) string { return e.ConsolePath(r.ID) }},
+				}, r)
+			})
+		},
+	}
+	formatFlag(cmd.Flags(), &format)
+	return cmd
+}
+
+func (a *app) runsLogs() *cobra.Command {
+	var follow, asJSON bool
+	cmd := &cobra.Command{
+		Use: "logs RUN", Short: "Print a run's events; --follow until it ends", Args: args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, list []string) error {
+			ctx := cmd.Context()
+			return a.withEngine(ctx, func(e *build.Engine) error {
+				r, err := e.Runs().Find(ctx, list[0])
+				if err != nil {
+					return err
+				}
+				events := event.Read(e.LogPath(r.ID), 0)
+				if follow && !r.State.Ended() {
+					events = event.Follow(ctx, e.LogPath(r.ID), 0)
+				}
+				mode := ProgressPlain
+				if asJSON {
+					mode = ProgressJSON
+				}
+				progress, err := NewProgress(mode, a.env.Stdout, false, ProgressOptions{})
+				if err != nil {
+					return err
+				}
+				return showAll(ctx, progress, events)
+			})
+		},
+	}
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "wait for more until the run ends")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "one event per line")
+	return cmd
+}
+
+func (a *app) runsConsole() *cobra.Command {
+	return &cobra.Command{
+		Use: "console RUN", Short: "Print the serial console of a run's machine", Args: args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, list []string) error {
+			return a.withEngine(cmd.Context(), func(e *build.Engine) error {
+				r, err := e.Runs().Find(cmd.Context(), list[0])
+				if err != nil {
+					return err
+				}
+				f, err := os.Open(e.ConsolePath(r.ID))
+				if os.IsNotExist(err) {
+					return arm.Errorf(arm.CodeNotFound, "run %s has no console yet: its machine was never started", r.ID)
+				}
+				if err != nil {
+					return err
+				}
+				defer f.Close()
+				_, err = io.Copy(a.env.Stdout, f)
+				return err
+			})
+		},
+	}
+}
+
+func (a *app) runsCancel() *cobra.Command {
+	return &cobra.Command{
+		Use: "cancel RUN", Short: "Cancel a run; what it acquired is given back", Args: args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, list []string) error {
+			return a.withEngine(cmd.Context(), func(e *build.Engine) error {
+				r, err := e.Runs().Find(cmd.Context(), list[0])
+				if err != nil {
+					return err
+				}
+				if r, err = e.Runs().RequestCancel(cmd.Context(), r.ID); err != nil {
+					return err
+				}
+				fmt.Fprintf(a.env.Stdout, "%s is %s\n", r.ID, r.State)
+				return nil
+			})
+		},
+	}
+}
