@@ -24,6 +24,7 @@ var guestFiles = sync.OnceValues(func() ([2]string, error) {
 	if err != nil {
 		return [2]string{}, err
 	}
+	scratch = dir
 	initrd := filepath.Join(dir, "initrd")
 	kernel, err := linuxguest.Build(rootContext, initrd)
 	return [2]string{kernel, initrd}, err
