@@ -70,12 +70,17 @@ func (l *launcher) boot(ctx context.Context, guest *vm, s bootSpec) error {
 		if err := guest.helper.Release(ctx); err != nil {
 			return fmt.Errorf("release the seed disk: %w", err)
 		}
-		if err := guest.machine.UnplugSeed(ctx); err != nil {
+		uctx, cancel := context.WithTimeout(ctx, unplugTimeout)
+		defer cancel()
+		if err := guest.machine.UnplugSeed(uctx); err != nil {
 			return fmt.Errorf("unplug the seed disk: %w", err)
 		}
 		return nil
 	})
 }
+
+// unplugTimeout is how long a guest may take to let go of a device.
+const unplugTimeout = time.Minute
 
 // ready waits for the guest helper's signal.
 func (l *launcher) ready(ctx context.Context, guest *vm) error {

@@ -113,7 +113,9 @@ func (b *builder) makeWarm(ctx context.Context, key, fingerprint string) (rec la
 		return rec, err
 	}
 	err = guest.watch(ctx, func(ctx context.Context) error {
-		if err := guest.machine.UnplugNIC(ctx); err != nil {
+		uctx, cancel := context.WithTimeout(ctx, unplugTimeout)
+		defer cancel()
+		if err := guest.machine.UnplugNIC(uctx); err != nil {
 			return fmt.Errorf("unplug the NIC before the save: %w", err)
 		}
 		return guest.helper.Sync(ctx)

@@ -66,7 +66,11 @@ func (f *Files) Commit(ctx context.Context, r Record) (Record, error) {
 	}
 	r.Bytes = 0
 	for _, e := range entries {
-		n, err := seal(filepath.Join(dir, e.Name()))
+		mode := os.FileMode(0o444)
+		if e.Name() == RAMFile {
+			mode = 0o600 // QEMU opens it for writing, though it maps it privately
+		}
+		n, err := seal(filepath.Join(dir, e.Name()), mode)
 		if err != nil {
 			return r, fmt.Errorf("seal layer %s: %w", r.ID, err)
 		}
@@ -85,9 +89,9 @@ func (f *Files) Commit(ctx context.Context, r Record) (Record, error) {
 	return stored, nil
 }
 
-// seal makes a file read-only and returns what it occupies, in bytes.
-func seal(path string) (int64, error) {
-	if err := os.Chmod(path, 0o444); err != nil {
+// seal gives a file its final mode and returns what it occupies, in bytes.
+func seal(path string, mode os.FileMode) (int64, error) {
+	if err := os.Chmod(path, mode); err != nil {
 		return 0, err
 	}
 	info, err := os.Stat(path)
