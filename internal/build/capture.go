@@ -72,25 +72,5 @@ func (b *builder) capture(ctx context.Context) error {
 	b.image = digest.String()
 	b.info("captured image %.12s: %d chunks, %d of them inherited from the source, %d new in the store", b.image, stats.Chunks, stats.Inherited, stats.Stored)
 
-	return nil
+	return b.checkStructure(ctx, base, digest)
 }
-
-//CHECK
-/*	reader, err := b.engine.images.OpenImage(ctx, digest)
-	if err != nil {
-		return err
-	}
-	defer reader.Close()
-	findings, err := image.Check(ctx, reader, b.plan.Shape.Firmware == machine.UEFI)
-	if err != nil {
-		return fmt.Errorf("check the captured image: %w", err)
-	}
-	for _, f := range findings {
-		if f.Fatal {
-			return arm.Errorf(arm.CodeMalformedImage, "the captured image would not boot: %s", f.Message)
-		}
-		b.warn("captured image: %s", f.Message)
-	}
-	return nil
-}
-*/

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"goldsmith/internal/arm"
 	"goldsmith/internal/catalog"
@@ -11,6 +13,7 @@ import (
 	"goldsmith/internal/event"
 	"goldsmith/internal/image"
 	"goldsmith/internal/image/format"
+	"goldsmith/internal/image/structure"
 )
 
 // openCatalog is the catalog of platform images over this data directory.
@@ -92,12 +95,17 @@ func (i importer) Import(ctx context.Context, file string, sink event.Sink) (str
 	if err != nil {
 		return "", catalog.DiskInfo{}, err
 	}
-	reader, err := i.images.OpenImage(ctx, digest)
+	img, err := i.images.OpenImage(ctx, digest)
 	if err != nil {
 		return "", catalog.DiskInfo{}, err
 	}
-	defer reader.Close()
-	return digest.String(), catalog.DiskInfo{VirtualSize: info.Size, HasESP: true, Format: info.Format.Driver()}, nil
+	defer img.Close()
+	report, err := structure.Check(ctx, img, structure.UEFI)
+	if err != nil {
+		return "", catalog.DiskInfo{}, err
+	}
+	esp := slices.ContainsFunc(report.Partitions, func(p structure.Partition) bool { return strings.EqualFold(p.Type, espType) })
+	return digest.String(), catalog.DiskInfo{VirtualSize: info.Size, HasESP: esp, Format: info.Format.Driver()}, nil
 }
 
 // Has implements catalog.Importer.
