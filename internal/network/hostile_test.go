@@ -99,19 +99,16 @@ func awaitPong(t testing.TB, wire net.Conn, id uint16) {
 		t.Fatal(err)
 	}
 	frames := frame.NewReader(wire)
-	for {
-		b, err := frames.Next()
-		if err != nil {
-			t.Fatal(err)
-		}
-		ip := header.IPv4(b[frame.HeaderSize:])
-		if header.Ethernet(b).Type() != header.IPv4ProtocolNumber || ip.TransportProtocol() != header.ICMPv4ProtocolNumber {
-			t.Fatalf("unexpected answer %x", b)
-		}
-		if m := header.ICMPv4(ip.Payload()); m.Type() != header.ICMPv4EchoReply || m.Ident() != id {
-			t.Fatalf("unexpected message %v of ping %d", m.Type(), m.Ident())
-		}
-		return
+	b, err := frames.Next()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ip := header.IPv4(b[frame.HeaderSize:])
+	if header.Ethernet(b).Type() != header.IPv4ProtocolNumber || ip.TransportProtocol() != header.ICMPv4ProtocolNumber {
+		t.Fatalf("unexpected answer %x", b)
+	}
+	if m := header.ICMPv4(ip.Payload()); m.Type() != header.ICMPv4EchoReply || m.Ident() != id {
+		t.Fatalf("unexpected message %v of ping %d", m.Type(), m.Ident())
 	}
 }
 

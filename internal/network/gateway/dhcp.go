@@ -5,7 +5,6 @@ import (
 	"net"
 	"net/netip"
 	"slices"
-	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"goldsmith/internal/network/frame"
@@ -17,9 +16,9 @@ type Lease struct {
 	Addr netip.Addr
 }
 
-// leaseTime is "for ever" (RFC 2131 section 3.3): a guest may be saved, and
+// leaseSeconds is "for ever" (RFC 2131 section 3.3): a guest may be saved, and
 // restored on another day, without losing its address.
-const leaseTime = math.MaxUint32 * time.Second
+const leaseSeconds = math.MaxUint32
 
 // dhcpServer answers DHCP with fixed leases. It is stateless.
 type dhcpServer struct {
@@ -106,7 +105,7 @@ func (s *dhcpServer) decide(req *dhcpv4.DHCPv4, lease netip.Addr) *dhcpv4.DHCPv4
 			dhcpv4.WithOption(dhcpv4.Option{Code: dhcpv4.OptionInterfaceMTU, Value: dhcpv4.Uint16(s.mtu)}),
 		)
 		if req.MessageType() != dhcpv4.MessageTypeInform {
-			mods = append(mods, dhcpv4.WithYourIP(lease.AsSlice()), dhcpv4.WithLeaseTime(math.MaxUint32))
+			mods = append(mods, dhcpv4.WithYourIP(lease.AsSlice()), dhcpv4.WithLeaseTime(leaseSeconds))
 		}
 	}
 	resp, err := dhcpv4.NewReplyFromRequest(req, mods...)
