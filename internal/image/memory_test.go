@@ -41,7 +41,7 @@ type nowhere struct{}
 
 func (nowhere) WriteAt(p []byte, _ int64) (int, error) { return len(p), nil }
 
-// TestMemoryIsBounded streams 2 GiB in and out. The heap must not depend on
+// TestMemoryIsBounded streams 1 GiB in and out. The heap must not depend on
 // that; what does, the index, takes 32 bytes for every 256 KiB.
 func TestMemoryIsBounded(t *testing.T) {
 	const most = 64 << 20
@@ -55,11 +55,11 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 	runtime.GC() // of what other tests left
 	s, ctx := newStore(t), context.Background()
-	d, stats, err := s.Import(ctx, streamed{2 << 30}, watch)
+	d, stats, err := s.Import(ctx, streamed{1 << 30}, watch)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if stats.Stored != streamedPeriod || stats.Chunks != 2<<30/ChunkSize {
+	if stats.Stored != streamedPeriod || stats.Chunks != 1<<30/ChunkSize {
 		t.Errorf("stats %+v", stats)
 	}
 	m, err := s.OpenImage(ctx, d)
