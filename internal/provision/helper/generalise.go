@@ -65,13 +65,12 @@ func (l *Linux) idle(ctx context.Context) error {
 		{"journalctl", "--relinquish-var"},
 		{"systemctl", "daemon-reload"},
 		{"systemctl", "isolate", idleTarget},
-		{"systemctl", "kill", "--signal=SIGKILL", "user.slice"},
 	} {
 		if _, err := run(ctx, args[0], args[1:]...); err != nil && !errors.Is(err, errNoProgram) {
 			errs = append(errs, fmt.Errorf("services could not be stopped in order: %w", err))
 		}
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, killStragglers(ctx))...)
 }
 
 // PowerOff completes and freezes every file system and ends the guest. An
