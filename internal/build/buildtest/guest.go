@@ -198,7 +198,9 @@ func (g *Guest) identified(id protocol.Identify) error {
 // command executes a command of the builder.
 func (g *Guest) command(ctx context.Context, command string, stdin io.Reader, stdout, stderr io.Writer) int {
 	text := ""
-	if b, err := os.ReadFile(filepath.Join(g.dir, "tmp", filepath.Base(command))); err == nil {
+	if path, ok := strings.CutPrefix(command, "/tmp/"); !ok {
+		// Not a customizer's script.
+	} else if b, err := os.ReadFile(filepath.Join(g.dir, "tmp", path)); err == nil {
 		text = string(b)
 	}
 	if g.script.Command != nil {
