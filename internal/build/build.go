@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
-	"time"
 
 	"github.com/google/uuid"
 
@@ -19,12 +18,8 @@ import (
 // output failed; the record how the run ended.
 func (e *Engine) Build(ctx context.Context, req Request, sink event.Sink) (run.Record, error) {
 	id := uuid.NewString()
-	var submitted []event.Event
-	rec, err := e.Submit(ctx, id, req, event.SinkFunc(func(ev event.Event) {
-		ev.Run, ev.Time, ev.Offset = id, time.Now(), int64(len(submitted))
-		submitted = append(submitted, ev)
-		sink.Emit(ev)
-	}))
+	submitted := event.NewStage(id, nil, sink)
+	rec, err := e.Submit(ctx, id, req, submitted)
 	if err != nil {
 		return run.Record{}, err
 	}
@@ -40,19 +35,18 @@ func (e *Engine) Build(ctx context.Context, req Request, sink event.Sink) (run.R
 	if err != nil {
 		return rec, err
 	}
-	for _, ev := range submitted {
-		log.Emit(ev)
-	}
+	log.Adopt(submitted)
 	if err := log.Close(); err != nil {
 		return rec, err
 	}
 
 	// What the run reports is read back from its log, as every other reader does.
+	from := int64(len(submitted.Events()))
 	fctx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	followed := make(chan struct{})
 	go func() {
 		defer close(followed)
-		for ev, err := range event.Follow(fctx, e.LogPath(id), int64(len(submitted))) {
+		for ev, err := range event.Follow(fctx, e.LogPath(id), from) {
 			if err != nil {
 				return
 			}

@@ -82,7 +82,7 @@ func (l *Log) Emit(e Event) {
 		e.Time = l.now()
 	}
 	e.Time, e.Run = e.Time.UTC(), l.run
-	l.clean(&e)
+	clean(l.redactor, &e)
 	l.write(l.pending.admit(e)...)
 	if e.Kind == RunFinished {
 		l.keep(l.file.Sync())
@@ -90,14 +90,14 @@ func (l *Log) Emit(e Event) {
 }
 
 // clean takes control sequences and secrets out of everything a person reads.
-func (l *Log) clean(e *Event) {
+func clean(redactor *Redactor, e *Event) {
 	for _, s := range []*string{&e.Text, &e.Target, &e.StepName} {
-		*s = l.redactor.Redact(Sanitize(*s))
+		*s = redactor.Redact(Sanitize(*s))
 	}
 	if e.Err != nil {
 		f := *e.Err
 		for _, s := range []*string{&f.Message, &f.Target, &f.Hint} {
-			*s = l.redactor.Redact(Sanitize(*s))
+			*s = redactor.Redact(Sanitize(*s))
 		}
 		e.Err = &f
 	}
