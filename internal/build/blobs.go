@@ -84,12 +84,13 @@ const (
 // customizationLog writes a run's events as customization.log has them, with
 // the markers that scripts look for.
 type customizationLog struct {
-	run string
-	out *blob.LogWriter
+	run      string
+	out      *blob.LogWriter
+	redactor *event.Redactor
 }
 
 // openCustomizationLog makes the log blob of a run in its staging account.
-func (e *Engine) openCustomizationLog(ctx context.Context, account, runID string) (*customizationLog, error) {
+func (e *Engine) openCustomizationLog(ctx context.Context, account, runID string, redactor *event.Redactor) (*customizationLog, error) {
 	if err := e.blobs.CreateContainer(ctx, account, logContainer); err != nil && !arm.IsCode(err, arm.CodeConflict) {
 		return nil, err
 	}
@@ -97,7 +98,7 @@ func (e *Engine) openCustomizationLog(ctx context.Context, account, runID string
 	if err != nil {
 		return nil, err
 	}
-	return &customizationLog{run: runID, out: w}, nil
+	return &customizationLog{run: runID, out: w, redactor: redactor}, nil
 }
 
 // Emit implements event.Sink. Trouble with the log does not stop a build; Close
@@ -126,7 +127,7 @@ func (c *customizationLog) Emit(e event.Event) {
 	if e.Err != nil {
 		text += ": " + e.Err.Message
 	}
-	_, _ = fmt.Fprintf(c.out, "[%s] PACKER %s %s\n", c.run, stream, text)
+	_, _ = fmt.Fprintf(c.out, "[%s] PACKER %s %s\n", c.run, stream, c.redactor.Redact(text))
 }
 
 // Close publishes the rest of the log.

@@ -18,8 +18,8 @@ import (
 
 // generalize removes what makes the guest an individual and powers it off.
 func (b *builder) generalize(ctx context.Context) error {
-	stdout := event.NewLineWriter(b.sink, nil, event.Event{StepName: "generalize", Stream: "stdout"})
-	stderr := event.NewLineWriter(b.sink, nil, event.Event{StepName: "generalize", Stream: "stderr"})
+	stdout := event.NewLineWriter(b.sink, b.redactor, event.Event{StepName: "generalize", Stream: "stdout"})
+	stderr := event.NewLineWriter(b.sink, b.redactor, event.Event{StepName: "generalize", Stream: "stderr"})
 	defer stdout.Close()
 	defer stderr.Close()
 	err := b.vm.watch(ctx, func(ctx context.Context) error {

@@ -45,7 +45,7 @@ const (
 
 // Config configures an Engine.
 type Config struct {
-	Data string // data directory; made when missing
+	Data string // data directory; made, for its owner alone, when missing
 
 	// Hypervisor finds what runs the build VMs, and says how for people. It is
 	// called when a machine is needed first: probing costs time.
@@ -104,7 +104,7 @@ func Open(ctx context.Context, cfg Config) (_ *Engine, err error) {
 		return nil, fmt.Errorf("open the data directory: %w", err)
 	}
 	for _, d := range []string{"", "runs", "locks", "disks", "downloads"} {
-		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
+		if err := os.MkdirAll(filepath.Join(dir, d), 0o700); err != nil {
 			return nil, arm.Errorf(arm.CodeUsage, "make the data directory %s: %w", dir, err)
 		}
 	}

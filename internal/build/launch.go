@@ -111,7 +111,7 @@ var errNotReady = errors.New("the guest helper never answered")
 
 // spec is the machine of this run; its console is appended to the run's.
 func (l *launcher) spec(guest *vm, s bootSpec) (machine.Spec, error) {
-	console, err := os.OpenFile(l.console, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	console, err := os.OpenFile(l.console, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return machine.Spec{}, fmt.Errorf("open the console log: %w", err)
 	}

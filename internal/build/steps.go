@@ -47,8 +47,8 @@ func (b *builder) step(ctx context.Context, step plan.Step, key string) (err err
 		b.sink.Emit(event.Event{Kind: event.StepFinished, Step: step.Number, StepName: step.Name, Elapsed: time.Since(start), Err: failure})
 	}()
 
-	stdout := event.NewLineWriter(b.sink, nil, event.Event{Step: step.Number, StepName: step.Name, Stream: "stdout"})
-	stderr := event.NewLineWriter(b.sink, nil, event.Event{Step: step.Number, StepName: step.Name, Stream: "stderr"})
+	stdout := event.NewLineWriter(b.sink, b.redactor, event.Event{Step: step.Number, StepName: step.Name, Stream: "stdout"})
+	stderr := event.NewLineWriter(b.sink, b.redactor, event.Event{Step: step.Number, StepName: step.Name, Stream: "stderr"})
 	defer stdout.Close()
 	defer stderr.Close()
 	runner := customize.Runner{Session: b.vm.session, Content: b.engine.frozen, Stdout: stdout, Stderr: stderr}

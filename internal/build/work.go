@@ -24,6 +24,8 @@ type builder struct {
 	active *activeRun
 	undo   undoStack
 	log    *customizationLog // nil until the staging account is known
+	// redactor knows the secrets of the run, once its request is read.
+	redactor *event.Redactor
 	job    job
 
 	template *imagetemplate.Template
@@ -42,7 +44,8 @@ type builder struct {
 
 // work works an acquired run, to its end. The record says how it ended.
 func (e *Engine) work(ctx context.Context, lease *queue.Lease) error {
-	log, err := event.OpenLog(e.LogPath(lease.ID()), lease.ID(), nil)
+	redactor := &event.Redactor{}
+	log, err := event.OpenLog(e.LogPath(lease.ID()), lease.ID(), redactor)
 	if err != nil {
 		return err
 	}
@@ -52,7 +55,7 @@ func (e *Engine) work(ctx context.Context, lease *queue.Lease) error {
 			engine: e, sink: log, name: "pkrvm" + lease.ID()[:8],
 			work: filepath.Join(e.dir, workDir(lease.ID())), console: e.ConsolePath(lease.ID()),
 		},
-		active: active, undo: undoStack{engine: e, run: active}, vm: &vm{},
+		active: active, undo: undoStack{engine: e, run: active}, vm: &vm{}, redactor: redactor,
 	}
 	start := time.Now()
 	err = b.run(ctx)
@@ -68,7 +71,8 @@ func (b *builder) run(ctx context.Context) error {
 	if err := json.Unmarshal(b.active.snapshot().Request, &b.job); err != nil {
 		return arm.Errorf(arm.CodeCorrupt, "the request of run %s does not parse: %w", b.active.id(), err)
 	}
-	log, err := b.engine.openCustomizationLog(ctx, b.job.Staging.Account, b.active.id())
+	b.redactor.Add(b.engine.secrets(b.job)...)
+	log, err := b.engine.openCustomizationLog(ctx, b.job.Staging.Account, b.active.id(), b.redactor)
 	if err != nil {
 		return fmt.Errorf("open the customization log: %w", err)
 	}
@@ -167,6 +171,7 @@ func (b *builder) finish(ctx context.Context, err error, elapsed time.Duration) 
 		b.warn("clean-up is incomplete and is tried again by the next command: %v", cleanup)
 	}
 	state, message := b.outcome(err)
+	message = b.redactor.Redact(message)
 	failure := event.FailureOf(err)
 	if failure != nil {
 		failure.Hint, failure.Target = hint(err), b.failedStep

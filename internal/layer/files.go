@@ -30,9 +30,10 @@ type Files struct {
 	index Index
 }
 
-// NewFiles is the layers under dir, which is made, with their records in index.
+// NewFiles is the layers under dir, which is made for its owner alone (layers hold
+// what builds brought in), with their records in index.
 func NewFiles(dir string, index Index) (*Files, error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the layer directory: %w", err)
 	}
 	return &Files{dir: dir, index: index}, nil
@@ -43,7 +44,7 @@ func NewID() string { return uuid.NewString() }
 
 // Create makes the directory of a new layer.
 func (f *Files) Create(id string) error {
-	if err := os.Mkdir(filepath.Join(f.dir, id), 0o755); err != nil {
+	if err := os.Mkdir(filepath.Join(f.dir, id), 0o700); err != nil {
 		return fmt.Errorf("make layer %s: %w", id, err)
 	}
 	return nil
