@@ -13,6 +13,7 @@ import (
 	"golang.org/x/term"
 
 	"goldsmith/internal/arm"
+	"goldsmith/internal/machine"
 )
 
 // Env is the process a command runs in.
@@ -21,6 +22,9 @@ type Env struct {
 	Stdout, Stderr io.Writer
 	Getenv         func(string) string
 	Version        string
+	// Hypervisor finds what runs build machines, and says how for people; nil is
+	// QEMU. Tests of whole commands put a fake in its place.
+	Hypervisor func(ctx context.Context) (h machine.Hypervisor, how string, err error)
 }
 
 // app is what every command shares.
