@@ -91,6 +91,9 @@ func cutSuffixFold(s, suffix string) (string, bool) {
 // prefix of one. Names compare without case.
 func Match[T any](items []T, name string, names func(T) []string) (T, error) {
 	var none T
+	if name == "" {
+		return none, arm.Errorf(arm.CodeUsage, "an empty name says nothing: give an id, a name or the beginning of one")
+	}
 	var prefixed []T
 	for _, item := range items {
 		hit := false
@@ -100,7 +103,7 @@ func Match[T any](items []T, name string, names func(T) []string) (T, error) {
 			}
 			hit = hit || (len(n) > len(name) && strings.EqualFold(n[:len(name)], name))
 		}
-		if hit && name != "" {
+		if hit {
 			prefixed = append(prefixed, item)
 		}
 	}

@@ -99,7 +99,7 @@ func (e *Engine) Export(ctx context.Context, digest, path string, progress func(
 // the run: an unknown format, or a directory that is not there or not writable.
 func checkWritable(path string) error {
 	if _, err := format.Of(path); err != nil {
-		return arm.Errorf(arm.CodeUsage, "--output %s: %w", path, err)
+		return arm.Errorf(arm.CodeUsage, "--output %w", err)
 	}
 	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
 		return arm.Errorf(arm.CodeUsage, "--output %s: it exists and is not a regular file", path)

@@ -129,6 +129,12 @@ func (b *builder) prepare(ctx context.Context) error {
 	if err := b.undo.push(ctx, run.Undo{Kind: undoPins}); err != nil {
 		return err
 	}
+	// Before the source: a host that cannot run machines needs no download.
+	_, how, err := b.engine.vms.get(ctx)
+	if err != nil {
+		return err
+	}
+	b.decide("machines run by %s", how)
 	src, err := b.engine.resolveSource(ctx, b.template, b.job.Source, b.sink)
 	if err != nil {
 		return err
@@ -147,17 +153,14 @@ func (b *builder) prepare(ctx context.Context) error {
 	}
 	b.plan, b.origin, b.shape, b.diskBytes = p, base.Origin, p.Shape, base.DiskBytes
 	b.info("source %s", base.Origin)
-	if err := b.engine.recordExactVersion(ctx, b.job.TemplateID, base.ExactVersion); err != nil {
-		return err
+	if b.job.Source == "" { // another base says nothing about the template's source
+		if err := b.engine.recordExactVersion(ctx, b.job.TemplateID, base.ExactVersion); err != nil {
+			return err
+		}
 	}
 	if err := b.engine.baseDisk(ctx, base.Image, b.progress("render the base disk")); err != nil {
 		return err
 	}
-	_, how, err := b.engine.vms.get(ctx)
-	if err != nil {
-		return err
-	}
-	b.decide("machines run by %s", how)
 	return b.engine.stageVM(ctx, b.undo, b.job.Staging, rec.ID, p, b.template.ManagedResourceTags)
 }
 

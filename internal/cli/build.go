@@ -78,7 +78,7 @@ func (a *app) build(ctx context.Context, path string, flags buildFlags) error {
 			return err
 		}
 		if err := ProblemsError(file.path, res.Problems, true); err != nil {
-			return err
+			return headline(err)
 		}
 		name := flags.name
 		if name == "" {

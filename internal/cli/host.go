@@ -200,8 +200,12 @@ func (a *app) cacheDir() (string, error) {
 	return filepath.Join(home, ".cache", "goldsmith"), nil
 }
 
-// hypervisor finds QEMU and probes how it runs guests here.
+// hypervisor finds QEMU and probes how it runs guests here, unless the
+// environment brings another one.
 func (a *app) hypervisor(ctx context.Context) (machine.Hypervisor, string, error) {
+	if a.env.Hypervisor != nil {
+		return a.env.Hypervisor(ctx)
+	}
 	installation, err := qemu.Find(qemu.Installation{})
 	if err != nil {
 		return nil, "", err

@@ -14,11 +14,35 @@ import (
 	"goldsmith/internal/arm"
 	"goldsmith/internal/build"
 	"goldsmith/internal/event"
+	"goldsmith/internal/plan"
 )
 
 func (a *app) imageCommand() *cobra.Command {
 	return group("image", "List, export, boot and delete images",
 		a.imageList(), a.imageShow(), a.imageExport(), a.imageBoot(), a.imageDelete())
+}
+
+// imageView is an image as lists and records show it.
+type imageView struct {
+	ID          string            `json:"id"`
+	Name        string            `json:"name"` // "image", or "gallery/definition/version"
+	Kind        string            `json:"kind"` // ManagedImage or SharedImage
+	Location    string            `json:"location"`
+	OS          plan.OS           `json:"os"`
+	Generation  int               `json:"generation"`
+	DiskBytes   int64             `json:"diskBytes"`
+	StoredBytes int64             `json:"storedBytes,omitempty"`
+	Content     string            `json:"content"` // content id in the image store
+	Run         string            `json:"run,omitempty"`
+	Tags        map[string]string `json:"tags,omitempty"`
+	CreatedAt   time.Time         `json:"createdAt"`
+}
+
+func viewImage(i build.Image) imageView {
+	return imageView{
+		ID: i.ID, Name: i.ShortName(), Kind: i.Kind, Location: i.Location, OS: i.OS, Generation: i.Generation,
+		DiskBytes: i.DiskBytes, StoredBytes: i.StoredBytes, Content: i.Content.Image, Run: i.Run, Tags: i.Tags, CreatedAt: i.CreatedAt,
+	}
 }
 
 func (a *app) imageList() *cobra.Command {
@@ -31,15 +55,19 @@ func (a *app) imageList() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return WriteList(a.env.Stdout, format, []Column[build.Image]{
-					{"name", build.Image.ShortName},
-					{"kind", func(i build.Image) string { return i.Kind }},
-					{"location", func(i build.Image) string { return i.Location }},
-					{"os", func(i build.Image) string { return fmt.Sprintf("%s gen%d", i.OS, i.Generation) }},
-					{"disk", func(i build.Image) string { return Bytes(i.DiskBytes) }},
-					{"created", func(i build.Image) string { return Age(i.CreatedAt, time.Now()) }},
-					{"id", func(i build.Image) string { return i.ID }},
-				}, images)
+				views := make([]imageView, len(images))
+				for i, image := range images {
+					views[i] = viewImage(image)
+				}
+				return WriteList(a.env.Stdout, format, []Column[imageView]{
+					{"name", func(i imageView) string { return i.Name }},
+					{"kind", func(i imageView) string { return i.Kind }},
+					{"location", func(i imageView) string { return i.Location }},
+					{"os", func(i imageView) string { return fmt.Sprintf("%s gen%d", i.OS, i.Generation) }},
+					{"disk", func(i imageView) string { return Bytes(i.DiskBytes) }},
+					{"created", func(i imageView) string { return Age(i.CreatedAt, time.Now()) }},
+					{"id", func(i imageView) string { return i.ID }},
+				}, views)
 			})
 		},
 	}
@@ -57,19 +85,19 @@ func (a *app) imageShow() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return WriteRecord(a.env.Stdout, format, []Column[build.Image]{
-					{"id", func(i build.Image) string { return i.ID }},
-					{"kind", func(i build.Image) string { return i.Kind }},
-					{"location", func(i build.Image) string { return i.Location }},
-					{"os", func(i build.Image) string { return string(i.OS) }},
-					{"generation", func(i build.Image) string { return fmt.Sprint(i.Generation) }},
-					{"disk", func(i build.Image) string { return Bytes(i.DiskBytes) }},
-					{"stored", func(i build.Image) string { return Bytes(i.StoredBytes) }},
-					{"content", func(i build.Image) string { return i.Content.Image }},
-					{"run", func(i build.Image) string { return i.Run }},
-					{"created", func(i build.Image) string { return i.CreatedAt.Format(time.RFC3339) }},
-					{"tags", func(i build.Image) string { return tagLines(i.Tags) }},
-				}, image)
+				return WriteRecord(a.env.Stdout, format, []Column[imageView]{
+					{"id", func(i imageView) string { return i.ID }},
+					{"kind", func(i imageView) string { return i.Kind }},
+					{"location", func(i imageView) string { return i.Location }},
+					{"os", func(i imageView) string { return string(i.OS) }},
+					{"generation", func(i imageView) string { return fmt.Sprint(i.Generation) }},
+					{"disk", func(i imageView) string { return Bytes(i.DiskBytes) }},
+					{"stored", func(i imageView) string { return Bytes(i.StoredBytes) }},
+					{"content", func(i imageView) string { return i.Content }},
+					{"run", func(i imageView) string { return i.Run }},
+					{"created", func(i imageView) string { return i.CreatedAt.Format(time.RFC3339) }},
+					{"tags", func(i imageView) string { return tagLines(i.Tags) }},
+				}, viewImage(image))
 			})
 		},
 	}
@@ -178,5 +206,10 @@ func (a *app) showWork(ctx context.Context, work func(context.Context, event.Sin
 	if err != nil {
 		return err
 	}
-	return a.show(ctx, view, func(sink event.Sink) error { return work(ctx, sink) })
+	return a.show(ctx, view, func(sink event.Sink) error {
+		return work(ctx, event.SinkFunc(func(e event.Event) {
+			e.Time = time.Now()
+			sink.Emit(e)
+		}))
+	})
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -98,6 +99,17 @@ func ProblemsError(file string, problems []imagetemplate.Problem, build bool) er
 		message = "the template is valid, but asks for what this engine cannot do yet: remove these fields to build it here"
 	}
 	return &arm.Error{Code: code, Message: message, Target: file, Details: details}
+}
+
+// headline is err without its details, which the user has been shown.
+func headline(err error) error {
+	var coded *arm.Error
+	if !errors.As(err, &coded) {
+		return err
+	}
+	short := *coded
+	short.Details = nil
+	return &short
 }
 
 // plural is "1 error" or "2 errors".

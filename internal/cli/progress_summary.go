@@ -33,6 +33,10 @@ func (o *outline) summary(s style, logCommand func(run string) string) string {
 	case run.Canceled:
 		fmt.Fprintf(&b, "%s\n", s.warn.Render("canceled after "+took))
 	case "":
+		if o.refused() {
+			fmt.Fprintf(&b, "%s\n", s.failed.Render("not submitted: no run was made"))
+			return b.String()
+		}
 		fmt.Fprintf(&b, "%s\n", s.warn.Render("the events end here, after "+took+", before the run does"))
 	default:
 		o.writeFailure(&b, s, strings.ToLower(string(state))+" after "+took)
@@ -41,6 +45,11 @@ func (o *outline) summary(s style, logCommand func(run string) string) string {
 		fmt.Fprintf(&b, "full log: %s\n", s.strong.Render(logCommand(o.run)))
 	}
 	return b.String()
+}
+
+// refused says that the submission failed, so that there is no run to look at.
+func (o *outline) refused() bool {
+	return len(o.phases) == 1 && o.phases[0].phase == event.PhaseSubmit && o.phases[0].err != nil
 }
 
 // remarks are the decisions and warnings of the run, a line each.

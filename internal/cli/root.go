@@ -6,12 +6,14 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
 	"goldsmith/internal/arm"
+	"goldsmith/internal/machine"
 )
 
 // Env is the process a command runs in.
@@ -20,6 +22,9 @@ type Env struct {
 	Stdout, Stderr io.Writer
 	Getenv         func(string) string
 	Version        string
+	// Hypervisor finds what runs build machines, and says how for people; nil is
+	// QEMU. Tests of whole commands put a fake in its place.
+	Hypervisor func(ctx context.Context) (h machine.Hypervisor, how string, err error)
 }
 
 // app is what every command shares.
@@ -82,12 +87,16 @@ func (a *app) root() *cobra.Command {
 		Version:       a.env.Version,
 		SilenceErrors: true,
 		SilenceUsage:  true,
+		Args:          unknownCommand,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.PersistentFlags().StringVar(&a.data, "data", "", "data directory (default $GOLDSMITH_DATA, else goldsmith in the XDG data directory)")
 	a.host.register(root.PersistentFlags())
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return arm.Errorf(arm.CodeUsage, "%w\nsee: %s --help", err, cmd.CommandPath())
 	})
+	root.SuggestionsMinimumDistance = 2
+	root.SetHelpCommand(helpCommand())
 	root.AddCommand(
 		a.buildCommand(), a.validateCommand(), a.catalogCommand(), a.imageCommand(),
 		a.templateCommand(), a.runsCommand(), a.doctorCommand(),
@@ -105,9 +114,40 @@ func args(check cobra.PositionalArgs) cobra.PositionalArgs {
 	}
 }
 
+// unknownCommand refuses arguments of a command that only has sub-commands.
+func unknownCommand(cmd *cobra.Command, list []string) error {
+	if len(list) == 0 {
+		return nil
+	}
+	meant := ""
+	if names := cmd.SuggestionsFor(list[0]); len(names) > 0 {
+		meant = "; did you mean " + strings.Join(names, ", ") + "?"
+	}
+	return arm.Errorf(arm.CodeUsage, "unknown command %q for %q%s\nsee: %s --help", list[0], cmd.CommandPath(), meant, cmd.CommandPath())
+}
+
+// helpCommand is goldsmith help; unlike cobra's own it fails for a command that
+// does not exist.
+func helpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [COMMAND]...",
+		Short: "Show the help text of a command",
+		RunE: func(cmd *cobra.Command, list []string) error {
+			found, rest, err := cmd.Root().Find(list)
+			if err != nil {
+				return arm.Errorf(arm.CodeUsage, "%w", err)
+			}
+			if len(rest) > 0 {
+				return unknownCommand(found, rest)
+			}
+			return found.Help()
+		},
+	}
+}
+
 // group is a command that only has sub-commands.
 func group(use, short string, children ...*cobra.Command) *cobra.Command {
-	c := &cobra.Command{Use: use, Short: short, Args: args(cobra.NoArgs), RunE: func(cmd *cobra.Command, _ []string) error {
+	c := &cobra.Command{Use: use, Short: short, Args: unknownCommand, SuggestionsMinimumDistance: 2, RunE: func(cmd *cobra.Command, _ []string) error {
 		return arm.Errorf(arm.CodeUsage, "say what to do\nsee: %s --help", cmd.CommandPath())
 	}}
 	c.AddCommand(children...)

@@ -26,6 +26,9 @@ func (a *app) runsList() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "list", Short: "List runs, newest first", Args: args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if limit < 0 {
+				return arm.Errorf(arm.CodeUsage, "--limit is a number of runs, or 0 for all, not %d", limit)
+			}
 			return a.withEngine(cmd.Context(), func(e *build.Engine) error {
 				runs, err := e.Runs().List(cmd.Context(), run.Filter{Limit: limit})
 				if err != nil {

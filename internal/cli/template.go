@@ -1,12 +1,15 @@
 package cli
 
 import (
+	"context"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"goldsmith/internal/arm"
 	"goldsmith/internal/build"
 	"goldsmith/internal/resource"
 )
@@ -14,6 +17,46 @@ import (
 func (a *app) templateCommand() *cobra.Command {
 	return group("template", "List, show and delete submitted image templates",
 		a.templateList(), a.templateShow(), a.templateDelete())
+}
+
+// templateView is a submitted image template as lists and records show it.
+type templateView struct {
+	ID           string            `json:"id"`
+	Name         string            `json:"name"`
+	Location     string            `json:"location"`
+	Tags         map[string]string `json:"tags,omitempty"`
+	Identity     json.RawMessage   `json:"identity,omitempty"`
+	Properties   json.RawMessage   `json:"properties"`
+	StagingGroup string            `json:"stagingGroup"` // resource id
+	LastRun      string            `json:"lastRun"`      // state of the newest run, or "never"
+	CreatedAt    time.Time         `json:"createdAt"`
+	UpdatedAt    time.Time         `json:"updatedAt"`
+
+	contents []string // of the staging group
+}
+
+// viewTemplate gathers what belongs to a template.
+func viewTemplate(ctx context.Context, e *build.Engine, r resource.Record) (templateView, error) {
+	v := templateView{
+		ID: r.ID, Name: r.Name, Location: r.Location, Tags: r.Tags, Identity: r.Identity, Properties: r.Properties,
+		LastRun: "never", CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt,
+	}
+	group, contents, err := e.StagingGroup(ctx, r)
+	if err != nil {
+		return v, err
+	}
+	v.StagingGroup = group
+	for _, c := range contents {
+		v.contents = append(v.contents, c.Type+" "+c.Name)
+	}
+	last, err := e.LastRun(ctx, r.ID)
+	switch {
+	case err == nil:
+		v.LastRun = string(last.State)
+	case !arm.IsCode(err, arm.CodeNotFound):
+		return v, err
+	}
+	return v, nil
 }
 
 func (a *app) templateList() *cobra.Command {
@@ -27,19 +70,19 @@ func (a *app) templateList() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return WriteList(a.env.Stdout, format, []Column[resource.Record]{
-					{"name", func(r resource.Record) string { return r.Name }},
-					{"location", func(r resource.Record) string { return r.Location }},
-					{"submitted", func(r resource.Record) string { return Age(r.UpdatedAt, time.Now()) }},
-					{"last run", func(r resource.Record) string {
-						last, err := e.LastRun(ctx, r.ID)
-						if err != nil {
-							return "never"
-						}
-						return string(last.State)
-					}},
-					{"id", func(r resource.Record) string { return r.ID }},
-				}, templates)
+				views := make([]templateView, len(templates))
+				for i, r := range templates {
+					if views[i], err = viewTemplate(ctx, e, r); err != nil {
+						return err
+					}
+				}
+				return WriteList(a.env.Stdout, format, []Column[templateView]{
+					{"name", func(v templateView) string { return v.Name }},
+					{"location", func(v templateView) string { return v.Location }},
+					{"submitted", func(v templateView) string { return Age(v.UpdatedAt, time.Now()) }},
+					{"last run", func(v templateView) string { return v.LastRun }},
+					{"id", func(v templateView) string { return v.ID }},
+				}, views)
 			})
 		},
 	}
@@ -58,24 +101,19 @@ func (a *app) templateShow() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				group, contents, err := e.StagingGroup(ctx, rec)
+				view, err := viewTemplate(ctx, e, rec)
 				if err != nil {
 					return err
 				}
-				return WriteRecord(a.env.Stdout, format, []Column[resource.Record]{
-					{"id", func(r resource.Record) string { return r.ID }},
-					{"location", func(r resource.Record) string { return r.Location }},
-					{"tags", func(r resource.Record) string { return tagLines(r.Tags) }},
-					{"staging group", func(resource.Record) string { return group }},
-					{"in it", func(resource.Record) string {
-						var lines []string
-						for _, c := range contents {
-							lines = append(lines, c.Type+" "+c.Name)
-						}
-						return strings.Join(lines, "\n")
-					}},
-					{"properties", func(r resource.Record) string { return string(r.Properties) }},
-				}, rec)
+				return WriteRecord(a.env.Stdout, format, []Column[templateView]{
+					{"id", func(v templateView) string { return v.ID }},
+					{"location", func(v templateView) string { return v.Location }},
+					{"tags", func(v templateView) string { return tagLines(v.Tags) }},
+					{"last run", func(v templateView) string { return v.LastRun }},
+					{"staging group", func(v templateView) string { return v.StagingGroup }},
+					{"in it", func(v templateView) string { return strings.Join(v.contents, "\n") }},
+					{"properties", func(v templateView) string { return string(v.Properties) }},
+				}, view)
 			})
 		},
 	}

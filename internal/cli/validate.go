@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -96,7 +97,7 @@ func (a *app) validateCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			options, err := flags.options("", true)
+			options, err := flags.options(uuid.Nil.String(), true) // a build fills in the local one
 			if err != nil {
 				return err
 			}
