@@ -36,9 +36,12 @@ import (
 	"goldsmith/internal/store"
 )
 
-// Defaults of Config.
+// DefaultBootTimeout is how long a booted guest may take to be ready unless
+// Config says otherwise.
+const DefaultBootTimeout = 10 * time.Minute
+
+// Other defaults of Config.
 const (
-	defaultBootTimeout     = 10 * time.Minute
 	defaultRestoreTimeout  = time.Minute
 	defaultPowerOffTimeout = 5 * time.Minute
 )
@@ -63,7 +66,7 @@ type Config struct {
 	// Makers make platform images that have a recipe instead of a download.
 	Makers map[string]catalog.Maker
 
-	BootTimeout     time.Duration // until a booted guest is ready; 0 is 10 min
+	BootTimeout     time.Duration // until a booted guest is ready; 0 is DefaultBootTimeout
 	RestoreTimeout  time.Duration // until a restored guest answers; 0 is 1 min
 	PowerOffTimeout time.Duration // until a generalized guest is off; 0 is 5 min
 }
@@ -110,7 +113,7 @@ func Open(ctx context.Context, cfg Config) (_ *Engine, err error) {
 	}
 	e := &Engine{
 		dir: dir, cfg: cfg, vms: hypervisor{find: cfg.Hypervisor},
-		bootTimeout:     orDefault(cfg.BootTimeout, defaultBootTimeout),
+		bootTimeout:     orDefault(cfg.BootTimeout, DefaultBootTimeout),
 		restoreTimeout:  orDefault(cfg.RestoreTimeout, defaultRestoreTimeout),
 		powerOffTimeout: orDefault(cfg.PowerOffTimeout, defaultPowerOffTimeout),
 	}

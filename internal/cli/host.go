@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 	"golang.org/x/net/http/httpproxy"
@@ -38,6 +39,7 @@ type hostFlags struct {
 	guestProxy  bool
 	guestCA     bool
 	guestMirror []string
+	bootTimeout time.Duration
 }
 
 func (h *hostFlags) register(f *pflag.FlagSet) {
@@ -50,6 +52,7 @@ func (h *hostFlags) register(f *pflag.FlagSet) {
 	f.BoolVar(&h.guestProxy, "guest-proxy", false, "set this process's proxy (HTTP_PROXY, HTTPS_PROXY, NO_PROXY) in the guest, for the build only")
 	f.BoolVar(&h.guestCA, "guest-ca", false, "trust --ca-file in the guest too, for the build only")
 	f.StringArrayVar(&h.guestMirror, "guest-mirror", nil, "serve the guest's package archives at URL from elsewhere, for the build only: URL=URL (repeatable)")
+	f.DurationVar(&h.bootTimeout, "boot-timeout", build.DefaultBootTimeout, "how long a machine may take from its start until it is ready")
 }
 
 // withEngine opens the data directory, cleans up after commands that died, and
@@ -84,10 +87,14 @@ func (a *app) config() (build.Config, error) {
 	if err != nil {
 		return build.Config{}, err
 	}
+	if a.host.bootTimeout <= 0 {
+		return build.Config{}, arm.Errorf(arm.CodeUsage, "--boot-timeout %s is not a time to wait: say, for example, 20m", a.host.bootTimeout)
+	}
 	cfg := build.Config{
-		Data:       dir,
-		Hypervisor: a.hypervisor,
-		Makers:     map[string]catalog.Maker{"debian-12": a.debian12()},
+		Data:        dir,
+		Hypervisor:  a.hypervisor,
+		BootTimeout: a.host.bootTimeout,
+		Makers:      map[string]catalog.Maker{"debian-12": a.debian12()},
 		Fetch: artifact.Config{
 			Local: true, CAFile: a.host.caFile,
 			Proxy: &httpproxy.Config{HTTPProxy: a.proxy("HTTP_PROXY"), HTTPSProxy: a.proxy("HTTPS_PROXY"), NoProxy: a.proxy("NO_PROXY")},
