@@ -18,14 +18,15 @@ import (
 
 // BootOptions say how to boot an image to look at it.
 type BootOptions struct {
-	Command        string // run with the build user's shell; "" only boots
+	Command        string   // run with the build user's shell; "" leaves the machine running until ctx ends
 	Stdout, Stderr io.Writer
-	Size           string // VM size; "" for the default of the image's generation
-	Console        string // file that the serial console is appended to; "" keeps none
+	Size           string   // VM size; "" for the default of the image's generation
+	Console        *os.File // takes the serial console; nil for none
 }
 
 // Boot boots a stored image in a fresh machine that is thrown away afterwards,
-// runs the command in it, and returns the command's exit status.
+// runs the command in it, and returns the command's exit status. Without a
+// command it waits until the guest powers off or ctx ends.
 func (e *Engine) Boot(ctx context.Context, name string, c distribute.Content, o BootOptions, sink event.Sink) (exit int, err error) {
 	size, _, err := e.cfg.Host.Size(o.Size, c.Generation)
 	if err != nil {
@@ -46,15 +47,12 @@ func (e *Engine) Boot(ctx context.Context, name string, c distribute.Content, o 
 	if err := qcow2.CreateOverlay(disk, c.DiskBytes, qcow2.Backing{Path: e.baseRelative(c.Image), Format: "raw"}); err != nil {
 		return 0, fmt.Errorf("create the boot overlay: %w", err)
 	}
-	console := o.Console
-	if console == "" {
-		console = filepath.Join(work, "console.log")
-	}
 	shape := machine.Shape{CPUs: size.VCPUs, MemoryMiB: size.MemoryMiB, Firmware: machine.UEFI}
 	if c.Generation == 1 {
 		shape.Firmware = machine.BIOS
 	}
-	l := launcher{engine: e, sink: sink, name: "goldsmith-boot", origin: name, shape: shape, diskBytes: c.DiskBytes, work: work, console: console}
+	l := launcher{engine: e, sink: sink, name: "goldsmith-boot", origin: name, shape: shape, diskBytes: c.DiskBytes, work: work,
+		console: filepath.Join(work, "console.log"), terminal: o.Console}
 	guest := &vm{}
 	defer func() { err = errors.Join(err, guest.close()) }()
 	if err := l.boot(ctx, guest, bootSpec{disk: disk, vars: filepath.Join(work, layer.VarsFile)}); err != nil {
@@ -71,7 +69,7 @@ func (e *Engine) Boot(ctx context.Context, name string, c distribute.Content, o 
 		return 0, err
 	}
 	if o.Command == "" {
-		return 0, nil
+		return 0, guest.machine.Wait(ctx)
 	}
 	err = guest.watch(ctx, func(ctx context.Context) (err error) {
 		exit, err = guest.session.Run(ctx, o.Command, o.Stdout, o.Stderr)

@@ -29,6 +29,8 @@ type launcher struct {
 	diskBytes int64  // virtual size of the image's disk
 	work      string // scratch directory
 	console   string // console log, appended to
+	// terminal takes the console instead, when it is not nil.
+	terminal *os.File
 }
 
 // bootSpec says with which files a machine boots.
@@ -111,11 +113,14 @@ var errNotReady = errors.New("the guest helper never answered")
 
 // spec is the machine of this run; its console is appended to the run's.
 func (l *launcher) spec(guest *vm, s bootSpec) (machine.Spec, error) {
-	console, err := os.OpenFile(l.console, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		return machine.Spec{}, fmt.Errorf("open the console log: %w", err)
+	console := l.terminal
+	if console == nil {
+		var err error
+		if console, err = os.OpenFile(l.console, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600); err != nil {
+			return machine.Spec{}, fmt.Errorf("open the console log: %w", err)
+		}
+		guest.console = console
 	}
-	guest.console = console
 	return machine.Spec{
 		Name: l.name, Shape: l.shape, Dir: l.work, Disk: s.disk, RAMFile: s.ram, Vars: s.vars,
 		Console: console, DiskBytes: l.diskBytes,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -152,9 +153,11 @@ with sudo, and its exit code is goldsmith's.`,
 				if err != nil {
 					return err
 				}
-				exit, err := e.Boot(cmd.Context(), image.ShortName(), image.Content, build.BootOptions{
-					Command: strings.Join(list[1:], " "), Size: size, Stdout: a.env.Stdout, Stderr: a.env.Stderr,
-				}, event.SinkFunc(func(ev event.Event) {
+				options := build.BootOptions{Command: strings.Join(list[1:], " "), Size: size, Stdout: a.env.Stdout, Stderr: a.env.Stderr}
+				if options.Command == "" {
+					options.Console, _ = a.env.Stdout.(*os.File)
+				}
+				exit, err := e.Boot(cmd.Context(), image.ShortName(), image.Content, options, event.SinkFunc(func(ev event.Event) {
 					if ev.Text != "" && ev.Kind != event.Progress {
 						fmt.Fprintln(a.env.Stderr, ev.Text)
 					}

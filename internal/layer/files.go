@@ -99,10 +99,15 @@ func seal(path string, mode os.FileMode) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
+	return Occupied(info), nil
+}
+
+// Occupied is what a file takes of its disk, in bytes; holes take nothing.
+func Occupied(info fs.FileInfo) int64 {
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {
-		return st.Blocks * 512, nil
+		return st.Blocks * 512
 	}
-	return info.Size(), nil
+	return info.Size()
 }
 
 // Intact reports whether the files that a record promises are there.

@@ -94,7 +94,7 @@ type Settings struct {
 	// CACertificates are additional trusted certificates, PEM.
 	CACertificates string `json:"caCertificates,omitempty"`
 	// Mirrors maps prefixes of package archives to what serves them instead, such
-	// as "http://apt.example.io/debian" to "http://mirror.corp/debian".
+	// as "http://archive.example.org/debian" to "http://mirror.corp/debian".
 	Mirrors map[string]string `json:"mirrors,omitempty"`
 }
 

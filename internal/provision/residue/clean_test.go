@@ -263,14 +263,14 @@ func TestSettleAndUnsettle(t *testing.T) {
 		"etc/apt/apt.conf.d/":                  "",
 		"etc/sudoers.d/":                       "",
 		"usr/local/share/ca-certificates/":     "",
-		"etc/apt/sources.list":                 "deb http://apt.example.io/debian x main\ndeb http://apt.example.io/debian-security x main\n",
+		"etc/apt/sources.list":                 "deb http://archive.example.org/debian x main\ndeb http://archive.example.org/debian-security x main\n",
 		"etc/apt/sources.list.d/other.sources": "URIs: http://other.example/debian\n",
 		"etc/dnf/dnf.conf":                     "[main]\n",
 	}
 	root := tree(t, files)
 	s := protocol.Settings{
 		HTTPProxy: "http://proxy:3128", NoProxy: "localhost", CACertificates: "-----BEGIN CERTIFICATE-----\n",
-		Mirrors: map[string]string{"http://apt.example.io/debian": "http://m/deb", "http://apt.example.io/debian-security": "http://m/sec"},
+		Mirrors: map[string]string{"http://archive.example.org/debian": "http://m/deb", "http://archive.example.org/debian-security": "http://m/sec"},
 	}
 	for range 2 { // the second call takes the first one back
 		trust, err := Settle(root, s)

@@ -1,0 +1,220 @@
+package build
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"goldsmith/internal/arm"
+	"goldsmith/internal/blob"
+	"goldsmith/internal/image"
+	"goldsmith/internal/layer"
+	"goldsmith/internal/run"
+)
+
+// What garbage collection keeps although nothing refers to it. Every age is far
+// beyond the longest run (16 h), so that no run loses what it stands on.
+const (
+	garbageAge    = 7 * 24 * time.Hour // layers, base disks and downloads unused for longer go
+	garbageBytes  = 64 << 30           // beyond this the layers longest unused go
+	orphanAge     = 24 * time.Hour     // scratch and content that was never recorded
+	garbageRhythm = 24 * time.Hour     // how often builds collect by themselves
+)
+
+// Collected is what garbage collection removed.
+type Collected struct {
+	Layers    int   `json:"layers"`
+	Disks     int   `json:"disks"`     // rendered base disks, made again when needed
+	Images    int64 `json:"images"`    // stored images that nothing refers to
+	Artifacts int   `json:"artifacts"` // frozen scripts and files
+	Bytes     int64 `json:"bytes"`     // what all of it occupied
+}
+
+// Collect removes what nothing needs any more: layers beyond their age, base
+// disks that can be rendered again, images and artifacts that no resource, no
+// catalog entry and no run refers to. It runs beside builds.
+func (e *Engine) Collect(ctx context.Context) (Collected, error) {
+	var c Collected
+	var errs []error
+	n, bytes, err := e.files.Collect(ctx, time.Now(), layer.Limits{MaxAge: garbageAge, MaxBytes: garbageBytes, Orphans: orphanAge})
+	c.Layers, c.Bytes = n, bytes
+	errs = append(errs, wrap("collect layers", err))
+
+	n, bytes, err = e.collectDisks(time.Now())
+	c.Disks, c.Bytes = n, c.Bytes+bytes
+	errs = append(errs, wrap("collect base disks", err))
+
+	// Unless every reference is known, nothing that may be referred to goes.
+	images, artifacts, err := e.references(ctx)
+	if err != nil {
+		return c, errors.Join(append(errs, wrap("find what is referred to", err))...)
+	}
+	gone, err := e.images.GC(ctx, images, orphanAge)
+	c.Images, c.Bytes = gone.Images, c.Bytes+gone.Bytes
+	errs = append(errs, wrap("collect images", err))
+
+	swept, err := e.frozen.GC(ctx, func(sha256 string) bool { return artifacts[sha256] }, orphanAge)
+	c.Artifacts, c.Bytes = swept.Blobs, c.Bytes+swept.Bytes
+	errs = append(errs, wrap("collect artifacts", err), wrap("collect downloads", e.catalog.Prune(garbageAge)))
+	return c, errors.Join(errs...)
+}
+
+func wrap(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}
+
+// collectDaily collects when nobody has for a day. Its trouble is no build's.
+func (e *Engine) collectDaily(ctx context.Context) error {
+	stamp := filepath.Join(e.dir, "collected")
+	if info, err := os.Stat(stamp); err == nil && time.Since(info.ModTime()) < garbageRhythm {
+		return nil
+	}
+	if err := os.WriteFile(stamp, nil, 0o600); err != nil {
+		return fmt.Errorf("note the collection of garbage: %w", err)
+	}
+	_, err := e.Collect(ctx)
+	if arm.IsCode(err, arm.CodeConflict) {
+		return nil // another process collects
+	}
+	return err
+}
+
+// collectDisks removes rendered base disks that no build used for long.
+func (e *Engine) collectDisks(now time.Time) (removed int, bytes int64, err error) {
+	dir := filepath.Join(e.dir, "disks")
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return 0, 0, err
+	}
+	for _, entry := range entries {
+		info, err := entry.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return removed, bytes, err
+		}
+		if now.Sub(info.ModTime()) < garbageAge {
+			continue
+		}
+		if err := os.Remove(filepath.Join(dir, entry.Name())); err != nil {
+			return removed, bytes, err
+		}
+		removed, bytes = removed+1, bytes+layer.Occupied(info)
+	}
+	return removed, bytes, nil
+}
+
+// references are the images and artifacts that something refers to.
+func (e *Engine) references(ctx context.Context) (images []image.Digest, artifacts map[string]bool, err error) {
+	artifacts = map[string]bool{}
+	add := func(digest string) error {
+		if digest == "" {
+			return nil
+		}
+		d, err := image.ParseDigest(digest)
+		if err != nil {
+			return err
+		}
+		images = append(images, d)
+		return nil
+	}
+	published, err := e.Images(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, i := range published {
+		if err := add(i.Content.Image); err != nil {
+			return nil, nil, err
+		}
+	}
+	entries, err := e.catalog.List(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, entry := range entries {
+		if err := add(entry.ImageDigest); err != nil {
+			return nil, nil, err
+		}
+	}
+	layers, err := e.layers.List(ctx, layer.Filter{})
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, l := range layers {
+		if err := add(l.Base); err != nil {
+			return nil, nil, err
+		}
+	}
+	templates, err := e.Templates(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, t := range templates {
+		state, err := decodeTemplate(t)
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, a := range state.Artifacts {
+			artifacts[a.SHA256] = true
+		}
+		if err := e.referencedBlobs(ctx, state.Staging.Account, add); err != nil {
+			return nil, nil, err
+		}
+	}
+	active, err := e.runs.List(ctx, run.Filter{States: []run.State{run.Queued, run.Running, run.Canceling}})
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, r := range active {
+		var j job
+		if err := json.Unmarshal(r.Request, &j); err != nil {
+			return nil, nil, arm.Errorf(arm.CodeCorrupt, "the request of run %s does not parse: %w", r.ID, err)
+		}
+		for _, a := range j.Artifacts {
+			artifacts[a.SHA256] = true
+		}
+	}
+	return images, artifacts, nil
+}
+
+// referencedBlobs finds the images that VHD blobs of an account are views of.
+func (e *Engine) referencedBlobs(ctx context.Context, account string, add func(string) error) error {
+	if account == "" {
+		return nil
+	}
+	containers, err := e.blobs.Containers(ctx, account)
+	if arm.IsCode(err, arm.CodeNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, container := range containers {
+		if strings.EqualFold(container, logContainer) {
+			continue
+		}
+		blobs, _, err := e.blobs.List(ctx, account, container, blob.ListOptions{})
+		if err != nil {
+			return err
+		}
+		for _, b := range blobs {
+			if b.Reference == nil {
+				continue
+			}
+			if err := add(b.Reference.Image); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
