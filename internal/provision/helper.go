@@ -33,6 +33,7 @@ type Helper struct {
 	conn io.ReadWriteCloser
 	done chan struct{} // closed when the reader has ended
 
+	work  sync.WaitGroup // the reader and writers
 	write sync.Mutex
 
 	mu      sync.Mutex
@@ -47,7 +48,7 @@ type Helper struct {
 // restored guest, is skipped.
 func Dial(ctx context.Context, conn io.ReadWriteCloser) (*Helper, error) {
 	h := &Helper{conn: conn, done: make(chan struct{}), waiting: map[uint64]chan protocol.Reply{}}
-	go h.read()
+	h.work.Go(h.read)
 	nonce := rand.Text()
 	// An empty line first: the guest may hold the first half of a line from the
 	// time before it was saved.
@@ -60,7 +61,7 @@ func Dial(ctx context.Context, conn io.ReadWriteCloser) (*Helper, error) {
 	case hello.Nonce != nonce:
 		err = arm.Errorf(arm.CodeGuestLost, "the helper in the guest answered to someone else")
 	case hello.Version != protocol.Version:
-		err = arm.Errorf(arm.CodeGuestNotReady, "the helper in the guest speaks version %d of the protocol, this program %d: remove the saved state of this base with --no-warm-start", hello.Version, protocol.Version)
+		err = arm.Errorf(arm.CodeGuestNotReady, "the helper in the guest speaks version %d of the protocol, this program %d: its saved state is from another version of this program, boot the base anew", hello.Version, protocol.Version)
 	}
 	if err != nil {
 		return nil, errors.Join(err, h.Close())
@@ -68,11 +69,11 @@ func Dial(ctx context.Context, conn io.ReadWriteCloser) (*Helper, error) {
 	return h, nil
 }
 
-// Close ends the conversation and waits for its reader. The helper in the guest
+// Close ends the conversation and waits for its goroutines. The helper in the guest
 // goes on.
 func (h *Helper) Close() error {
 	err := h.conn.Close()
-	<-h.done
+	h.work.Wait()
 	return err
 }
 
@@ -154,12 +155,12 @@ func (h *Helper) read() {
 // the stream is given up when ctx ends before the line is written.
 func (h *Helper) send(ctx context.Context, line []byte) error {
 	written := make(chan error, 1)
-	go func() {
+	h.work.Go(func() {
 		h.write.Lock()
 		defer h.write.Unlock()
 		_, err := h.conn.Write(line)
 		written <- err
-	}()
+	})
 	select {
 	case err := <-written:
 		if err != nil {
