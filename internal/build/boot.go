@@ -18,7 +18,7 @@ import (
 
 // BootOptions say how to boot an image to look at it.
 type BootOptions struct {
-	Command        string   // run with the build user's shell; "" leaves the machine running until ctx ends
+	Command        string // run with the build user's shell; "" leaves the machine running until ctx ends
 	Stdout, Stderr io.Writer
 	Size           string   // VM size; "" for the default of the image's generation
 	Console        *os.File // takes the serial console; nil for none

@@ -26,7 +26,7 @@ type builder struct {
 	log    *customizationLog // nil until the staging account is known
 	// redactor knows the secrets of the run, once its request is read.
 	redactor *event.Redactor
-	job    job
+	job      job
 
 	template *imagetemplate.Template
 	source   source
