@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/pkg/sftp"
 	xssh "golang.org/x/crypto/ssh"
 
 	"goldsmith/internal/arm"
@@ -45,8 +46,9 @@ type Session struct {
 	work   sync.WaitGroup
 
 	mu     sync.Mutex
-	closed bool  // by Close
-	lost   error // why the connection ended on its own
+	closed bool         // by Close
+	lost   error        // why the connection ended on its own
+	files  *sftp.Client // channel for the next upload, nil for none
 }
 
 var _ guest.Session = (*Session)(nil)
@@ -110,9 +112,14 @@ func Connect(ctx context.Context, conn net.Conn, c Config) (*Session, error) {
 func (s *Session) Close() error {
 	s.mu.Lock()
 	s.closed = true
+	files := s.files
+	s.files = nil
 	s.mu.Unlock()
 	s.stop()
 	err := s.client.Close()
+	if files != nil {
+		_ = files.Close() // its connection is gone; this ends its goroutine
+	}
 	s.work.Wait()
 	if errors.Is(err, net.ErrClosed) || errors.Is(err, io.EOF) {
 		return nil // the guest was first

@@ -30,14 +30,19 @@ func (s *Session) Upload(ctx context.Context, content io.Reader, name, dest stri
 	ended := make(chan error, 1)
 	files := make(chan *sftp.Client, 1)
 	if !s.spawn(func() {
-		client, err := sftp.NewClient(s.client, sftp.UseConcurrentWrites(true))
+		client, err := s.takeFiles()
 		if err != nil {
 			ended <- s.refusal(err, "the guest offers no file transfer: is its sftp-server installed?", dest)
 			return
 		}
 		files <- client
-		ended <- s.transfer(ctx, client, content, name, dest, mode)
-		_ = client.Close()
+		err = s.transfer(ctx, client, content, name, dest, mode)
+		if err == nil && ctx.Err() == nil {
+			s.keepFiles(client)
+		} else {
+			_ = client.Close()
+		}
+		ended <- err
 	}) {
 		return s.gone(errClosed)
 	}
@@ -53,6 +58,35 @@ func (s *Session) Upload(ctx context.Context, content io.Reader, name, dest stri
 	default:
 	}
 	return context.Cause(ctx)
+}
+
+// takeFiles is a channel for files: the one that the last upload left, if the
+// guest's end of it still answers, because starting another takes an emulated
+// guest half a second.
+func (s *Session) takeFiles() (*sftp.Client, error) {
+	s.mu.Lock()
+	kept := s.files
+	s.files = nil
+	s.mu.Unlock()
+	if kept != nil {
+		if _, err := kept.Lstat("/"); err == nil {
+			return kept, nil
+		}
+		_ = kept.Close() // a step may have ended it
+	}
+	return sftp.NewClient(s.client, sftp.UseConcurrentWrites(true))
+}
+
+// keepFiles leaves a channel for the next upload.
+func (s *Session) keepFiles(client *sftp.Client) {
+	s.mu.Lock()
+	if s.files == nil && !s.closed {
+		s.files, client = client, nil
+	}
+	s.mu.Unlock()
+	if client != nil {
+		_ = client.Close()
+	}
 }
 
 // transfer does the work of Upload on its own channel.
