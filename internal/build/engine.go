@@ -69,6 +69,9 @@ type Config struct {
 	BootTimeout     time.Duration // until a booted guest is ready; 0 is DefaultBootTimeout
 	RestoreTimeout  time.Duration // until a restored guest answers; 0 is 1 min
 	PowerOffTimeout time.Duration // until a generalized guest is off; 0 is 5 min
+	// Minute is what one minute of buildTimeoutInMinutes lasts, for tests; 0 is a
+	// minute.
+	Minute time.Duration
 }
 
 // Engine works on one data directory. Several engines, of several processes, may
@@ -165,6 +168,14 @@ func orDefault(d, def time.Duration) time.Duration {
 		return def
 	}
 	return d
+}
+
+// buildTimeout is how long a run may take whose template says d.
+func (e *Engine) buildTimeout(d time.Duration) time.Duration {
+	if e.cfg.Minute == 0 {
+		return d
+	}
+	return d / time.Minute * e.cfg.Minute
 }
 
 // Close releases the data directory.

@@ -33,7 +33,7 @@ func (b *builder) result() distribute.Result {
 func (b *builder) distribute(ctx context.Context) error {
 	for _, target := range b.plan.Outputs {
 		out, err := b.engine.publisher.Publish(ctx, target, b.result(), b.job.Staging.Account)
-		if cause := context.Cause(ctx); cause != nil {
+		if cause := context.Cause(ctx); err != nil && cause != nil {
 			return cause
 		}
 		b.outputs = append(b.outputs, out)
@@ -42,7 +42,8 @@ func (b *builder) distribute(ctx context.Context) error {
 			continue
 		}
 		b.sink.Emit(event.Event{Kind: event.Result, Text: out.Kind + " " + out.Name, Target: out.ArtifactID + out.ArtifactURI})
-		if err := b.engine.putRunOutput(ctx, b.job.TemplateID, out); err != nil {
+		// What is published is listed, even if a cancel came meanwhile.
+		if err := b.engine.putRunOutput(context.WithoutCancel(ctx), b.job.TemplateID, out); err != nil {
 			return err
 		}
 	}

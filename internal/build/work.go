@@ -85,7 +85,8 @@ func (b *builder) run(ctx context.Context) error {
 	}
 	b.template = parsed.Template
 	b.template.Name = b.job.Name
-	ctx, cancel := context.WithTimeoutCause(ctx, b.template.BuildTimeout, arm.Errorf(arm.CodeTimeout,
+	timeout := b.engine.buildTimeout(b.template.BuildTimeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, arm.Errorf(arm.CodeTimeout,
 		"Failed in building/customizing image: Failed while waiting for packerizer: Timeout waiting for microservice to complete: 'context deadline exceeded'. the build used up its %s", b.template.BuildTimeout))
 	defer cancel()
 	for _, phase := range []struct {
@@ -177,7 +178,11 @@ func (b *builder) finish(ctx context.Context, err error, elapsed time.Duration) 
 	message = b.redactor.Redact(message)
 	failure := event.FailureOf(err)
 	if failure != nil {
-		failure.Hint, failure.Target = hint(err), b.failedStep
+		failure.Target = b.failedStep
+		// Outside the steps no script is to blame for a guest that is gone.
+		if code := failure.Code; b.failedStep != "" || (code != arm.CodeGuestLost && code != arm.CodeMachine) {
+			failure.Hint = hint(err)
+		}
 	}
 	uerr := b.active.update(ctx, func(r *run.Record) error {
 		if r.State == run.Canceling && state != run.Canceled {

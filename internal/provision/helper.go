@@ -168,7 +168,7 @@ func (h *Helper) send(ctx context.Context, line []byte) error {
 		}
 		return nil
 	case <-h.done:
-		return h.lost()
+		return nil // the answer may have come with the end: the caller looks
 	case <-ctx.Done():
 		_ = h.conn.Close() // ends the writer
 		<-written
@@ -213,20 +213,26 @@ func call[T any](ctx context.Context, h *Helper, op protocol.Op, args any) (T, e
 	if err := h.send(ctx, line); err != nil {
 		return result, err
 	}
+	var reply protocol.Reply
 	select {
-	case reply := <-waiter:
-		if reply.Error != "" {
-			return result, arm.Errorf(arm.CodeGuestNotReady, "the guest cannot %s: %s", op, reply.Error)
-		}
-		if len(reply.Result) > 0 {
-			if err := json.Unmarshal(reply.Result, &result); err != nil {
-				return result, arm.Errorf(arm.CodeGuestLost, "the guest's answer to %q makes no sense: %w", op, err)
-			}
-		}
-		return result, nil
+	case reply = <-waiter:
 	case <-h.done:
-		return result, h.lost()
+		// The answer may have been the last thing that came.
+		select {
+		case reply = <-waiter:
+		default:
+			return result, h.lost()
+		}
 	case <-ctx.Done():
 		return result, context.Cause(ctx)
 	}
+	if reply.Error != "" {
+		return result, arm.Errorf(arm.CodeGuestNotReady, "the guest cannot %s: %s", op, reply.Error)
+	}
+	if len(reply.Result) > 0 {
+		if err := json.Unmarshal(reply.Result, &result); err != nil {
+			return result, arm.Errorf(arm.CodeGuestLost, "the guest's answer to %q makes no sense: %w", op, err)
+		}
+	}
+	return result, nil
 }

@@ -262,3 +262,24 @@ func FuzzHelperRequests(f *testing.F) {
 type asking struct{ io.Reader }
 
 func (asking) Write(p []byte) (int, error) { return len(p), nil }
+
+// An answer counts although the guest is gone right after it, as it is when it
+// powers off.
+func TestLastAnswer(t *testing.T) {
+	for range 300 {
+		ours, theirs := net.Pipe()
+		ended := make(chan error, 1)
+		g := &helpertest.Guest{Off: func() { _ = theirs.Close() }}
+		go func() { ended <- g.Serve(t.Context(), theirs) }()
+		h, err := provision.Dial(t.Context(), ours)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := h.Generalise(t.Context(), provision.BuildUser); err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(h.Close(), <-ended); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

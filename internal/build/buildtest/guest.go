@@ -33,6 +33,8 @@ type Script struct {
 	// of the script that the command names, "" for none. With handled the command
 	// does not run and ends with exit.
 	Command func(ctx context.Context, g *Guest, command, text string) (exit int, handled bool)
+	// KeepOn is a guest that does not power off when it is generalised.
+	KeepOn bool
 	// NoAgent is a guest without the Azure agent.
 	NoAgent bool
 }
@@ -70,7 +72,9 @@ func newGuest(l *Lab, script Script, b *machinetest.Board) *Guest {
 		Booted:     protocol.Ready{State: "running", Waagent: !script.NoAgent},
 		On:         g.request,
 		Identified: g.identified,
-		Off:        b.PowerOff,
+	}
+	if !script.KeepOn {
+		g.helper.Off = b.PowerOff
 	}
 	g.broken = g.boot()
 	return g

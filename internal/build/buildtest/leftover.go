@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"goldsmith/internal/image"
 	"goldsmith/internal/layer"
 	"goldsmith/internal/run"
 	"goldsmith/internal/store"
@@ -150,4 +151,21 @@ func (l *Lab) Layers(f layer.Filter) []layer.Record {
 		l.Fatal(err)
 	}
 	return all
+}
+
+// Recovered runs what cleans a store after killed writers: temporary files are
+// garbage collection's, which owns them once their process is gone.
+func (l *Lab) Recovered() {
+	l.Helper()
+	images, err := image.Open(filepath.Join(l.Data, "images"))
+	if err != nil {
+		l.Fatal(err)
+	}
+	live, err := images.List(l.Context())
+	if err != nil {
+		l.Fatal(err)
+	}
+	if _, err := images.GC(l.Context(), live, 0); err != nil {
+		l.Fatal(err)
+	}
 }

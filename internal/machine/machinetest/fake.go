@@ -29,6 +29,7 @@ type Fake struct {
 	faults  map[Op][]fault
 	dieIn   int
 	dieOf   error
+	onHang  func()
 	calls   []Op
 	running map[*fakeMachine]struct{}
 	version int

@@ -44,6 +44,13 @@ func (f *Fake) FailOn(op Op, err error) { f.script(op, fault{err: err}) }
 // context ends.
 func (f *Fake) HangOn(op Op) { f.script(op, fault{err: errHang}) }
 
+// OnHang makes f be called whenever an operation begins to hang.
+func (f *Fake) OnHang(call func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.onHang = call
+}
+
 // DieOn makes the machine die of reason during the next call of op that no
 // earlier fault takes. On Start and Restore it is the same as FailOn.
 func (f *Fake) DieOn(op Op, reason error) { f.script(op, fault{err: reason, die: true}) }
@@ -76,6 +83,7 @@ func (f *Fake) enter(ctx context.Context, op Op, name string, kill func(error)) 
 			now = &fault{err: f.dieOf, die: true}
 		}
 	}
+	onHang := f.onHang
 	f.mu.Unlock()
 	switch {
 	case ctx.Err() != nil:
@@ -83,6 +91,9 @@ func (f *Fake) enter(ctx context.Context, op Op, name string, kill func(error)) 
 	case now == nil:
 		return nil
 	case errors.Is(now.err, errHang):
+		if onHang != nil {
+			onHang()
+		}
 		<-ctx.Done()
 		return fmt.Errorf("machine %s: %s: %w", name, op, context.Cause(ctx))
 	case now.die && kill != nil:
