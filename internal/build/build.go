@@ -3,6 +3,7 @@ package build
 import (
 	"context"
 	"errors"
+	"os"
 	"path/filepath"
 
 	"github.com/google/uuid"
@@ -29,7 +30,8 @@ func (e *Engine) Build(ctx context.Context, req Request, sink event.Sink) (run.R
 	}
 	defer func() { _ = held.Release() }() // the process's end releases it as well
 	if rec, err = e.runs.Create(ctx, rec); err != nil {
-		return rec, err
+		// Nobody would ever look for the directory of a run that does not exist.
+		return rec, errors.Join(err, os.RemoveAll(filepath.Dir(e.LogPath(id))))
 	}
 	log, err := event.OpenLog(e.LogPath(id), id, nil)
 	if err != nil {
