@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 	"os"
@@ -163,8 +164,7 @@ func (a *app) runsConsole() *cobra.Command {
 					return err
 				}
 				defer f.Close()
-				_, err = io.Copy(a.env.Stdout, f)
-				return err
+				return copyConsole(a.env.Stdout, f)
 			})
 		},
 	}
@@ -186,5 +186,29 @@ func (a *app) runsCancel() *cobra.Command {
 				return nil
 			})
 		},
+	}
+}
+
+// copyConsole copies what a guest wrote. A terminal does not get its control
+// sequences: the guest is not to be trusted with it.
+func copyConsole(w io.Writer, r io.Reader) error {
+	if !isTerminal(w) {
+		_, err := io.Copy(w, r)
+		return err
+	}
+	in := bufio.NewReader(r)
+	for {
+		line, err := in.ReadString('\n')
+		if line != "" {
+			if _, werr := fmt.Fprintln(w, event.Sanitize(strings.TrimRight(line, "\r\n"))); werr != nil {
+				return werr
+			}
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
 	}
 }
