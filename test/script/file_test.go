@@ -204,6 +204,7 @@ var varying = []struct {
 	{regexp.MustCompile(`(?m)^\d\d:\d\d:\d\d `), "TIME "},
 	{regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`), "GUID"},
 	{regexp.MustCompile(`\bimage [0-9a-f]{12}\b`), "image ID"},
+	{regexp.MustCompile(`\b\d+ (chunks|of them|new)\b`), "N $1"},
 	{regexp.MustCompile(`\b\d+(\.\d+)?m?s\b`), "N s"},
 	{regexp.MustCompile(`(?m)^.*: \d+% of .*\n`), ""}, // how often depends on speed
 	{regexp.MustCompile(`(?m) +N s$`), " N s"},
