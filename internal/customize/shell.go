@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"goldsmith/internal/arm"
+	"goldsmith/internal/guest"
 	"goldsmith/internal/plan"
 )
 
@@ -17,19 +18,8 @@ const inlineShebang = "#!/bin/sh -e\n"
 // shell uploads the step's script and runs it with the build user's shell.
 func (r Runner) shell(ctx context.Context, step plan.Step) error {
 	script := fmt.Sprintf("/tmp/script_%d.sh", step.Number)
-	var content io.ReadCloser
-	if step.Artifact != nil {
-		c, err := r.Content.Open(step.Artifact.SHA256)
-		if err != nil {
-			return fmt.Errorf("open the frozen copy of %s: %w", step.FileName(), err)
-		}
-		content = c
-	} else {
-		content = io.NopCloser(strings.NewReader(inlineShebang + strings.Join(step.Inline, "\n") + "\n"))
-	}
-	defer content.Close()
-	if err := r.Session.Upload(ctx, content, "script.sh", script, 0o755); err != nil {
-		return fmt.Errorf("upload the script to %s: %w", script, err)
+	if err := r.place(ctx, step, script); err != nil {
+		return fmt.Errorf("place the script at %s: %w", script, err)
 	}
 
 	exit, err := r.Session.Run(ctx, script, r.Stdout, r.Stderr)
@@ -49,6 +39,24 @@ func (r Runner) shell(ctx context.Context, step plan.Step) error {
 		return arm.Errorf(arm.CodeStepFailed, "%s could not be removed after it ran (rm exited with status %d)", script, rmExit).At(step.Pointer)
 	}
 	return nil
+}
+
+// place writes the step's script to path in the guest.
+func (r Runner) place(ctx context.Context, step plan.Step, path string) error {
+	if step.Artifact == nil {
+		content := inlineShebang + strings.Join(step.Inline, "\n") + "\n"
+		return guest.WriteFile(ctx, r.Session, []byte(content), path, 0o755)
+	}
+	f, err := r.Content.Open(step.Artifact.SHA256)
+	if err != nil {
+		return fmt.Errorf("open the frozen copy of %s: %w", step.FileName(), err)
+	}
+	defer f.Close()
+	content, err := io.ReadAll(f)
+	if err != nil {
+		return fmt.Errorf("read the frozen copy of %s: %w", step.FileName(), err)
+	}
+	return guest.WriteFile(ctx, r.Session, content, path, 0o755)
 }
 
 // exitHint says what an exit status usually means.

@@ -34,7 +34,7 @@ const maxDeprovision = 64 << 10
 // PlaceDeprovision puts the default script in place. It comes before the first
 // customizer, which may replace it.
 func PlaceDeprovision(ctx context.Context, s guest.Session) error {
-	return s.Upload(ctx, strings.NewReader(DefaultDeprovision), "DeprovisioningScript.sh", DeprovisionPath, 0o755)
+	return guest.WriteFile(ctx, s, []byte(DefaultDeprovision), DeprovisionPath, 0o755)
 }
 
 // Deprovision runs the script at DeprovisionPath as root, with its output in
