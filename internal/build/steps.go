@@ -14,18 +14,11 @@ import (
 	"goldsmith/internal/image/qcow2"
 	"goldsmith/internal/layer"
 	"goldsmith/internal/plan"
-	"goldsmith/internal/provision"
 	"goldsmith/internal/run"
 )
 
 // customize runs the plan's steps in the guest and seals a layer after each.
 func (b *builder) customize(ctx context.Context) error {
-	err := b.vm.watch(ctx, func(ctx context.Context) error {
-		return provision.PlaceDeprovision(ctx, b.vm.session)
-	})
-	if err != nil {
-		return fmt.Errorf("place the deprovisioning script: %w", err)
-	}
 	keys := b.plan.Keys("")
 	for i, step := range b.plan.Steps {
 		if err := b.step(ctx, step, keys.Steps[i]); err != nil {

@@ -9,33 +9,23 @@ import (
 	"goldsmith/internal/arm"
 	"goldsmith/internal/event"
 	"goldsmith/internal/guest"
+	"goldsmith/internal/provision/protocol"
 )
 
 // DeprovisionPath is where a template may put its own deprovisioning script with
 // a customizer.
-const DeprovisionPath = "/tmp/DeprovisioningScript.sh"
+const DeprovisionPath = "/" + protocol.DeprovisionFile
 
 // DefaultDeprovision is the script at DeprovisionPath unless a customizer
-// replaces it: the one of the real service.
-const DefaultDeprovision = `WAAGENT=/usr/sbin/waagent
-waagent -version 1> /dev/null 2>&1
-if [ $? -eq 0 ]; then
-  WAAGENT=waagent
-fi
-$WAAGENT -force -deprovision+user && export HISTSIZE=0 && sync
-`
+// replaces it: the one of the real service. The guest helper puts it there before
+// the first customizer.
+const DefaultDeprovision = protocol.Deprovision
 
 // missingDeprovision is the real service's warning.
 const missingDeprovision = "Deprovisioning script [" + DeprovisionPath + "] could not be found. Image build may fail or the VM created from the Image may not boot. Please make sure the deprovisioning script is not accidentally deleted by a Customizer in the Template."
 
 // maxDeprovision is how much of the script is read to tell it from the default.
 const maxDeprovision = 64 << 10
-
-// PlaceDeprovision puts the default script in place. It comes before the first
-// customizer, which may replace it.
-func PlaceDeprovision(ctx context.Context, s guest.Session) error {
-	return guest.WriteFile(ctx, s, []byte(DefaultDeprovision), DeprovisionPath, 0o755)
-}
 
 // Deprovision runs the script at DeprovisionPath as root, with its output in
 // stdout and stderr. Without a script, or with the default one in a guest that

@@ -10,12 +10,13 @@ import (
 	"github.com/kdomanski/iso9660"
 
 	"goldsmith/internal/arm"
+	"goldsmith/internal/provision/protocol"
 	"goldsmith/internal/provision/residue"
 )
 
 // BuildUser is the user that a build's commands run as: it has sudo, no password,
 // and exists for the time of the build.
-const BuildUser = "build"
+const BuildUser = protocol.BuildUser
 
 // SeedLabel is the volume label by which cloud-init finds the seed (NoCloud).
 const SeedLabel = "CIDATA"

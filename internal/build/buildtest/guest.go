@@ -94,6 +94,11 @@ func (g *Guest) boot() (err error) {
 	if err := os.WriteFile(filepath.Join(bin, "waagent"), []byte(agentScript), 0o755); err != nil {
 		return err
 	}
+	// As the helper of a real guest does when it has booted; a restored one has it.
+	deprovision := filepath.Join(g.dir, protocol.DeprovisionFile)
+	if err := os.WriteFile(deprovision, []byte(protocol.Deprovision), 0o755); err != nil {
+		return err
+	}
 	g.Board.Print("guest: power on\n")
 	if g.Board.Restored {
 		return nil // LoadMemory follows

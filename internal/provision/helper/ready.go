@@ -3,7 +3,10 @@ package helper
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"os/user"
 	"slices"
+	"strconv"
 	"strings"
 
 	"goldsmith/internal/provision/protocol"
@@ -32,7 +35,37 @@ func (l *Linux) Ready(ctx context.Context) (protocol.Ready, error) {
 	}
 	_, err = find("waagent")
 	ready.Waagent = err == nil
+	l.welcome(ctx, &ready)
 	return ready, nil
+}
+
+// welcome prepares what the build user's first commands need, so that the saved
+// guest has it and no build waits for it: the default generalise commands, and
+// what a first login starts, which takes seconds without hardware acceleration.
+func (l *Linux) welcome(ctx context.Context, ready *protocol.Ready) {
+	account, err := user.Lookup(protocol.BuildUser)
+	if err != nil {
+		return // Identify says so
+	}
+	if err := l.placeDeprovision(account); err != nil {
+		ready.Errors = append(ready.Errors, "the default deprovisioning script could not be placed: "+err.Error())
+	}
+	_, _ = run(ctx, "systemctl", "start", "user@"+account.Uid+".service") // else the login does it
+}
+
+// placeDeprovision puts the default generalise commands where customizers may
+// replace them.
+func (l *Linux) placeDeprovision(owner *user.User) error {
+	uid, err1 := strconv.Atoi(owner.Uid)
+	gid, err2 := strconv.Atoi(owner.Gid)
+	if err := errors.Join(err1, err2); err != nil {
+		return err
+	}
+	return errors.Join(
+		l.root.WriteFile(protocol.DeprovisionFile, []byte(protocol.Deprovision), 0o755),
+		l.root.Chmod(protocol.DeprovisionFile, 0o755),
+		l.root.Lchown(protocol.DeprovisionFile, uid, gid),
+	)
 }
 
 // cloudErrors are the errors that cloud-init wrote down at the end of its last

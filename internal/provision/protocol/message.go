@@ -9,6 +9,23 @@ import "encoding/json"
 // Port is the name of the virtio-serial port.
 const Port = "org.goldsmith.helper.0"
 
+// BuildUser is the user that a build's commands run as unless the seed names
+// another.
+const BuildUser = "build"
+
+// DeprovisionFile is where a build's generalise commands are, below the root, and
+// Deprovision what they are by default: those of the real service.
+const (
+	DeprovisionFile = "tmp/DeprovisioningScript.sh"
+	Deprovision     = `WAAGENT=/usr/sbin/waagent
+waagent -version 1> /dev/null 2>&1
+if [ $? -eq 0 ]; then
+  WAAGENT=waagent
+fi
+$WAAGENT -force -deprovision+user && export HISTSIZE=0 && sync
+`
+)
+
 // Version is the language's version, sent by both ends in Hello.
 const Version = 1
 
