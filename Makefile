@@ -48,7 +48,7 @@ soak: packages build ## long fault matrices on real machines
 	@scripts/soak
 
 bench: packages build ## measure: prints a table, writes bench/results.json
-	@scripts/bench
+	@scripts/bench $(BENCH)
 
 clean: ## remove what make built
 	@rm -rf bin $(HELPER)
