@@ -23,7 +23,8 @@ import (
 // booted base, or by booting it.
 func (b *builder) start(ctx context.Context) error {
 	warm, err := b.warmLayer(ctx)
-	if err == nil {
+	tried := err == nil
+	if tried {
 		err = b.restore(ctx, warm)
 		if err == nil {
 			return nil
@@ -36,6 +37,13 @@ func (b *builder) start(ctx context.Context) error {
 		return err // booting again would end the same way
 	}
 	b.decide("cold boot: %v", err)
+	if tried {
+		// A state that could not be restored is not tried again: the next build makes
+		// it anew.
+		if ferr := b.engine.layers.Forget(ctx, warm.ID); ferr != nil {
+			return errors.Join(err, ferr)
+		}
+	}
 	if err := b.vm.close(); err != nil {
 		return fmt.Errorf("give up the restored machine: %w", err)
 	}
@@ -76,8 +84,9 @@ func (b *builder) findWarm(ctx context.Context, key string) (layer.Record, error
 	}
 	if err := b.engine.files.Intact(rec); err != nil {
 		b.decide("%v; it is made again", err)
-		if rerr := b.engine.files.Remove(ctx, rec.ID); rerr != nil {
-			return rec, errors.Join(err, rerr)
+		// The steps of earlier builds may stand on it, so it stays until they go.
+		if ferr := b.engine.layers.Forget(ctx, rec.ID); ferr != nil {
+			return rec, errors.Join(err, ferr)
 		}
 		return rec, arm.Errorf(arm.CodeNotFound, "layer %s was damaged", rec.ID)
 	}

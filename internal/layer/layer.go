@@ -21,7 +21,7 @@ const (
 // Record is one committed layer. Layers are immutable: only LastUsedAt moves.
 type Record struct {
 	ID         string          // lower-case GUID; names the layer's files
-	Key        string          // digest of everything that made it; "" for a layer that is never looked up (a debugging state)
+	Key        string          // digest of everything that made it; "" for a layer that is never looked up (a debugging state, a damaged one)
 	Kind       Kind            // what it holds
 	Parent     string          // ID of the layer below, "" for the first one
 	Base       string          // digest of the base image at the bottom of the chain
@@ -54,6 +54,9 @@ type Index interface {
 	Get(ctx context.Context, id string) (Record, error)
 	// Touch sets LastUsedAt to now; CodeNotFound.
 	Touch(ctx context.Context, id string) error
+	// Forget takes a layer's key away: ByKey finds it no longer and another may be
+	// made in its place, while what stands on it stays. CodeNotFound.
+	Forget(ctx context.Context, id string) error
 	// List returns layers, the longest unused first.
 	List(ctx context.Context, f Filter) ([]Record, error)
 	// Delete forgets a layer that has no layer above it and no pin; CodeNotFound,

@@ -81,6 +81,12 @@ func (s layerIndex) Touch(ctx context.Context, id string) error {
 	return s.db.fault(ctx, "touch layer", missing(err, id, "the layer"))
 }
 
+// Forget implements layer.Index.
+func (s layerIndex) Forget(ctx context.Context, id string) error {
+	err := s.db.write.QueryRowContext(ctx, `update layers set key = '' where id = $1 returning id`, id).Scan(new(string))
+	return s.db.fault(ctx, "forget layer", missing(err, id, "the layer"))
+}
+
 // List implements layer.Index.
 func (s layerIndex) List(ctx context.Context, f layer.Filter) ([]layer.Record, error) {
 	where := []string{"1 = 1"}

@@ -39,6 +39,31 @@ func (h host) open(t *testing.T) *store.DB {
 	return db
 }
 
+// copied is a host with a copy of h's data directory, which shares the files
+// that never change.
+func (h host) copied(t *testing.T) host {
+	t.Helper()
+	data, err := os.MkdirTemp(filepath.Dir(h.data), "test-copy-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(data); err != nil {
+			t.Error(err)
+		}
+	})
+	for _, name := range []string{"disks", "images", "layers"} {
+		tool(t, "cp", "--archive", "--link", filepath.Join(h.data, name), data)
+	}
+	databases, err := filepath.Glob(filepath.Join(h.data, "goldsmith.db*"))
+	if err != nil || len(databases) == 0 {
+		t.Fatalf("no database in %s: %v", h.data, err)
+	}
+	tool(t, "cp", append(databases, data)...)
+	h.data = data
+	return h
+}
+
 // group is the id of the resource group in which the tests make images.
 func (h host) group(t *testing.T) string {
 	t.Helper()

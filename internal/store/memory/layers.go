@@ -68,6 +68,17 @@ func (s layerIndex) Touch(ctx context.Context, id string) error {
 	return ctx.Err()
 }
 
+func (s layerIndex) Forget(ctx context.Context, id string) error {
+	defer s.db.lock()()
+	r, ok := s.db.layers[id]
+	if !ok {
+		return noLayer(id)
+	}
+	r.Key = ""
+	s.db.layers[id] = r
+	return ctx.Err()
+}
+
 func (s layerIndex) List(ctx context.Context, f layer.Filter) ([]layer.Record, error) {
 	defer s.db.lock()()
 	all := sorted(s.db.layers, func(r layer.Record) bool {

@@ -18,6 +18,7 @@ import (
 func Layers(t *testing.T, open func(t *testing.T) Database) {
 	each(t, open, []test{
 		{"Insert", layerInsert}, {"FirstWriterWins", layerFirstWriter}, {"List", layerList},
+		{"Forget", layerForget},
 		{"DeleteAndPins", layerDelete}, {"PinRacesDelete", layerPinRace},
 	})
 }
@@ -75,6 +76,30 @@ func layerInsert(t *testing.T, db Database) {
 	_, _, err = s.Insert(ctx, newLayer("../x", "k9", ""))
 	wantCode(t, err, arm.CodeInternal)
 	wantCode(t, s.Touch(ctx, "gone"), arm.CodeNotFound)
+}
+
+func layerForget(t *testing.T, db Database) {
+	s, ctx := db.Layers(), t.Context()
+	for _, r := range []layer.Record{newLayer("l1", "k1", ""), newLayer("l2", "k2", "l1")} {
+		_, won, err := s.Insert(ctx, r)
+		if ok(t, err); !won {
+			t.Fatalf("%s is there", r.ID)
+		}
+	}
+	ok(t, s.Forget(ctx, "l1"))
+	ok(t, s.Forget(ctx, "l1")) // twice is once
+	_, err := s.ByKey(ctx, layer.Disk, "k1")
+	wantCode(t, err, arm.CodeNotFound)
+	if r := must(s.Get(ctx, "l1"))(t); r.Key != "" {
+		t.Errorf("the forgotten layer has key %q", r.Key)
+	}
+	if r := must(s.ByKey(ctx, layer.Disk, "k2"))(t); r.Parent != "l1" {
+		t.Errorf("the layer above stands on %q", r.Parent)
+	}
+	if _, won, err := s.Insert(ctx, newLayer("l3", "k1", "")); err != nil || !won {
+		t.Errorf("another layer of the key: won %v, %v", won, err)
+	}
+	wantCode(t, s.Forget(ctx, "gone"), arm.CodeNotFound)
 }
 
 func layerFirstWriter(t *testing.T, db Database) {
