@@ -236,7 +236,7 @@ func PruneDownloads(dir string, age time.Duration) error {
 		if statErr != nil || newest.ModTime().After(before) {
 			continue
 		}
-		lock, lockErr := tryLock(lockFile)
+		lock, lockErr := TryLock(lockFile)
 		if lock == nil {
 			err = errors.Join(err, lockErr)
 			continue

@@ -47,8 +47,8 @@ func TakeLock(ctx context.Context, path string, waiting func()) (*Lock, error) {
 	}
 }
 
-// tryLock is TakeLock without waiting; nil when another holds the lock.
-func tryLock(path string) (*Lock, error) {
+// TryLock is TakeLock without waiting; nil when another holds the lock.
+func TryLock(path string) (*Lock, error) {
 	file := flock.New(path)
 	if ok, err := file.TryLock(); err != nil || !ok {
 		return nil, errors.Join(err, file.Close())

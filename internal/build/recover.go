@@ -13,7 +13,11 @@ import (
 // Recover cleans up after runs whose process is gone: each becomes Interrupted
 // and everything it had acquired is given back. It returns the runs it ended.
 func (e *Engine) Recover(ctx context.Context) ([]run.Record, error) {
-	return e.queue.Reap(ctx, nil, e.interrupt)
+	ended, err := e.queue.Reap(ctx, nil, e.interrupt)
+	if len(ended) > 0 {
+		err = errors.Join(err, e.catalog.Sweep())
+	}
+	return ended, err
 }
 
 // interrupt ends a run that was taken from its dead owner.

@@ -103,7 +103,7 @@ func (v *vm) watch(ctx context.Context, f func(ctx context.Context) error) error
 
 // lostGrace is how long a broken connection waits for the machine's own end,
 // which explains it better.
-const lostGrace = 5 * time.Second
+const lostGrace = 20 * time.Second
 
 // blame tells a connection that broke because the guest went down from one that
 // broke by itself.

@@ -54,12 +54,7 @@ func (c *Catalog) acquire(ctx context.Context, e Entry, sink event.Sink) (got En
 	waiting := func() {
 		sink.Emit(event.Event{Kind: event.Info, Target: e.URN.String(), Text: "waiting for another process that fetches " + e.Source.String()})
 	}
-	// The lock is by content: the two generations of an image are one download.
-	key := "content " + e.Digest.String()
-	if e.Digest.IsZero() {
-		key = "image " + URN{e.Publisher, e.Offer, e.SKU, ""}.Key()
-	}
-	err = c.locked(ctx, key, waiting, func() error {
+	err = c.locked(ctx, e.lockKey(), waiting, func() error {
 		same, ok, err := c.sameContent(ctx, e)
 		if err != nil {
 			return err
@@ -155,6 +150,42 @@ func (c *Catalog) disk(ctx context.Context, e Entry, sink event.Sink) (file stri
 	return d.Path, d.Close, nil
 }
 
+// lockKey names what only one process brings in at a time. It is by content where
+// that is known: the two generations of an image are one download.
+func (e Entry) lockKey() string {
+	if e.Digest.IsZero() {
+		return "image " + URN{e.Publisher, e.Offer, e.SKU, ""}.Key()
+	}
+	return "content " + e.Digest.String()
+}
+
+// Sweep removes what processes that died while they made an image left behind.
+// What another process is making stays.
+func (c *Catalog) Sweep() error {
+	var errs []error
+	for _, e := range c.shipped {
+		if e.Source.Recipe == "" {
+			continue
+		}
+		out := c.made(e)
+		if _, err := os.Lstat(out); errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		lock, err := artifact.TryLock(filepath.Join(c.locks(), lockName(e.lockKey())))
+		if err != nil || lock == nil {
+			errs = append(errs, err)
+			continue
+		}
+		errs = append(errs, os.Remove(out), lock.Release())
+	}
+	return errors.Join(errs...)
+}
+
+// made is the scratch file that the recipe of e writes.
+func (c *Catalog) made(e Entry) string {
+	return filepath.Join(c.scratch(), lockName(e.Source.Recipe)+".raw")
+}
+
 // make runs a recipe. The caller holds the image's lock, so the scratch file is
 // this process's alone and a leftover is a dead one's.
 func (c *Catalog) make(ctx context.Context, e Entry, sink event.Sink) (string, func() error, error) {
@@ -162,7 +193,7 @@ func (c *Catalog) make(ctx context.Context, e Entry, sink event.Sink) (string, f
 	if !ok {
 		return "", nil, arm.Errorf(arm.CodeNotSupported, "recipe %q is not part of this program", e.Source.Recipe).At(e.URN.String())
 	}
-	out := filepath.Join(c.scratch(), lockName(e.Source.Recipe)+".raw")
+	out := c.made(e)
 	remove := func() error {
 		if err := os.Remove(out); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return arm.Errorf(arm.CodeInternal, "a scratch file cannot be removed: %w", err)
