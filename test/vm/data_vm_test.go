@@ -3,6 +3,7 @@
 package vm
 
 import (
+	"context"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -27,7 +28,7 @@ func list[T any](t *testing.T, h host, args ...string) (items T) {
 // open opens the database of h, to look into.
 func (h host) open(t *testing.T) *store.DB {
 	t.Helper()
-	db, err := store.Open(t.Context(), filepath.Join(h.data, "goldsmith.db"))
+	db, err := store.Open(context.WithoutCancel(t.Context()), filepath.Join(h.data, "goldsmith.db"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +68,7 @@ func (h host) copied(t *testing.T) host {
 // group is the id of the resource group in which the tests make images.
 func (h host) group(t *testing.T) string {
 	t.Helper()
-	settings, err := h.open(t).Settings(t.Context())
+	settings, err := h.open(t).Settings(context.WithoutCancel(t.Context()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,7 +99,7 @@ func (h host) images(t *testing.T, name string) (ids []string) {
 // lastRun is the newest run.
 func (h host) lastRun(t *testing.T) run.Record {
 	t.Helper()
-	runs, err := h.open(t).Runs().List(t.Context(), run.Filter{Limit: 1})
+	runs, err := h.open(t).Runs().List(context.WithoutCancel(t.Context()), run.Filter{Limit: 1})
 	if err != nil || len(runs) == 0 {
 		t.Fatalf("no run: %v", err)
 	}
@@ -109,7 +110,7 @@ func (h host) lastRun(t *testing.T) run.Record {
 // that of the layer which was used last.
 func (h host) restoredFrom(t *testing.T) string {
 	t.Helper()
-	layers, err := h.open(t).Layers().List(t.Context(), layer.Filter{Kind: layer.Memory})
+	layers, err := h.open(t).Layers().List(context.WithoutCancel(t.Context()), layer.Filter{Kind: layer.Memory})
 	if err != nil || len(layers) == 0 {
 		t.Fatalf("no saved state: %v", err)
 	}
@@ -126,7 +127,7 @@ func (h host) baseDisk(t *testing.T) string {
 // record is a run as the database has it.
 func (h host) record(t *testing.T, id string) run.Record {
 	t.Helper()
-	r, err := h.open(t).Runs().Get(t.Context(), id)
+	r, err := h.open(t).Runs().Get(context.WithoutCancel(t.Context()), id)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -136,7 +137,7 @@ func (h host) record(t *testing.T, id string) run.Record {
 // checkLayers reports directories of layers that no record has.
 func (h host) checkLayers(t *testing.T) {
 	t.Helper()
-	records, err := h.open(t).Layers().List(t.Context(), layer.Filter{})
+	records, err := h.open(t).Layers().List(context.WithoutCancel(t.Context()), layer.Filter{})
 	if err != nil {
 		t.Fatal(err)
 	}
