@@ -61,6 +61,9 @@ func nameStaging(template arm.ID) (staging, error) {
 // ensureStaging makes the staging group and its storage account where they are
 // missing. Both stay until the template is deleted.
 func (e *Engine) ensureStaging(ctx context.Context, template arm.ID, location string, tags map[string]string, s staging) error {
+	if err := e.blobs.CreateAccount(ctx, s.Account); err != nil && !arm.IsCode(err, arm.CodeConflict) {
+		return fmt.Errorf("create the staging storage account: %w", err)
+	}
 	if _, err := e.resources.Get(ctx, s.Group); err == nil {
 		return nil
 	} else if !arm.IsCode(err, arm.CodeNotFound) {
@@ -76,9 +79,6 @@ func (e *Engine) ensureStaging(ctx context.Context, template arm.ID, location st
 		"imageTemplateResourceGroupName": template.Group,
 	}
 	maps.Copy(all, tags)
-	if err := e.blobs.CreateAccount(ctx, s.Account); err != nil && !arm.IsCode(err, arm.CodeConflict) {
-		return fmt.Errorf("create the staging storage account: %w", err)
-	}
 	if err := e.putResource(ctx, s.Group, distribute.TypeGroup, location, all, map[string]any{"provisioningState": "Succeeded"}); err != nil {
 		return err
 	}

@@ -53,7 +53,7 @@ func (h host) copied(t *testing.T) host {
 			t.Error(err)
 		}
 	})
-	for _, name := range []string{"disks", "images", "layers"} {
+	for _, name := range []string{"disks", "images", "layers", "blobs"} {
 		tool(t, "cp", "--archive", "--link", filepath.Join(h.data, name), data)
 	}
 	databases, err := filepath.Glob(filepath.Join(h.data, "goldsmith.db*"))
