@@ -106,15 +106,19 @@ func (h host) lastRun(t *testing.T) run.Record {
 	return runs[0]
 }
 
-// restoredFrom is the file of the device state that a build now would restore:
-// that of the layer which was used last.
-func (h host) restoredFrom(t *testing.T) string {
+// states are the files of the device states that builds restore.
+func (h host) states(t *testing.T) (files []string) {
 	t.Helper()
 	layers, err := h.open(t).Layers().List(context.WithoutCancel(t.Context()), layer.Filter{Kind: layer.Memory})
 	if err != nil || len(layers) == 0 {
 		t.Fatalf("no saved state: %v", err)
 	}
-	return filepath.Join(h.data, "layers", layers[len(layers)-1].ID, layer.StateFile)
+	for _, l := range layers {
+		if l.Key != "" {
+			files = append(files, filepath.Join(h.data, "layers", l.ID, layer.StateFile))
+		}
+	}
+	return files
 }
 
 // baseDisk is the disk of the platform image that most tests build from.

@@ -149,14 +149,15 @@ func inMounts(script string) []string {
 // build says why, and the next one saves the state anew.
 func TestDamagedState(t *testing.T) {
 	h := shared(t).copied(t)
-	state := h.restoredFrom(t)
-	text := readAll(t, state)
-	// Another file in its place: this one is the shared directory's, too.
-	if err := os.Remove(state); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(state, []byte(text[:len(text)/2]), 0o444); err != nil {
-		t.Fatal(err)
+	for _, state := range h.states(t) {
+		text := readAll(t, state)
+		// Another file in its place: this one is the shared directory's, too.
+		if err := os.Remove(state); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(state, []byte(text[:len(text)/2]), 0o444); err != nil {
+			t.Fatal(err)
+		}
 	}
 	tmpl := h.template(t, templateSpec{Name: "vm-damaged", Customize: []step{shell("wait", "echo begun", "sleep 600")}})
 	p := h.build(t, tmpl)

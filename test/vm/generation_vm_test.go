@@ -48,14 +48,14 @@ func TestGeneration1WithLargerDisk(t *testing.T) {
 	p.ends(t, 0)
 	checkGrown(t, p.text(1), diskGB*gib)
 	var image struct {
-		Properties struct{ HyperVGeneration string }
+		Generation int
 		DiskBytes  int64
 	}
 	out := h.must(t, "image", "show", "vm-generation1", "-o", "json")
 	if err := json.Unmarshal([]byte(out), &image); err != nil {
 		t.Fatal(err)
 	}
-	if image.Properties.HyperVGeneration != "V1" || image.DiskBytes != diskGB*gib {
+	if image.Generation != 1 || image.DiskBytes != diskGB*gib {
 		t.Errorf("the image is %+v, want V1 with %d bytes", image, int64(diskGB*gib))
 	}
 	r := h.boot(t, "vm-generation1", "test ! -e /sys/firmware/efi && cat /etc/made && df -B1 --output=size / | tail -n1")
