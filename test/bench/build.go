@@ -40,8 +40,6 @@ type built struct {
 	first  float64            // from the command's start to the first step's
 	total  float64
 	peak   float64 // MB of the program itself
-	warm   string  // how the machine was started
-	boot   float64 // seconds from power-on to ready, 0 for a restore
 }
 
 // builds measures the first build of a base in a new data directory and warm
