@@ -47,10 +47,10 @@ var rooms = []room{
 	{path: "internal/imagetemplate", pure: true},
 	{path: "internal/armtemplate", pure: true},
 	{path: "internal/jsontree", pure: true},
-	{path: "internal/suggest", pure: true},
 	{path: "internal/vnet", pure: true},
 	{path: "internal/nsg", pure: true},
 	{path: "internal/rbac", pure: true},
+	{path: "internal/suggest", pure: true},
 	{path: "internal/machine"}, // below plan, which fixes the shape of one
 	{path: "internal/layer"},
 	{path: "internal/image/disk"}, // below layer, whose manifests hold extents
