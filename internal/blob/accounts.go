@@ -23,7 +23,8 @@ import (
 // Accounts are storage accounts with their containers. It implements Store. It
 // is safe for concurrent use; several processes may share a directory.
 type Accounts struct {
-	bucket   *blob.Bucket
+	bucket   *blob.Bucket // markers and records
+	content  *blob.Bucket // segments: the same place, without a metadata file for each
 	renderer Renderer
 	mu       sync.Mutex
 	lockFile string // serialises commits between processes, "" when there is one
@@ -40,19 +41,24 @@ func OpenDir(dir string, renderer Renderer) (*Accounts, error) {
 	if err != nil {
 		return nil, arm.Errorf(arm.CodeInternal, "open the storage accounts: %w", err).At(dir)
 	}
-	return &Accounts{bucket: bucket, renderer: renderer, lockFile: filepath.Join(dir, "lock")}, nil
+	content, err := fileblob.OpenBucket(dir, &fileblob.Options{NoTempDir: true, DirFileMode: 0o700, Metadata: fileblob.MetadataDontWrite})
+	if err != nil {
+		return nil, arm.Errorf(arm.CodeInternal, "open the storage accounts: %w", errors.Join(err, bucket.Close())).At(dir)
+	}
+	return &Accounts{bucket: bucket, content: content, renderer: renderer, lockFile: filepath.Join(dir, "lock")}, nil
 }
 
 // NewMemory makes empty accounts that live in memory.
 func NewMemory(renderer Renderer) *Accounts {
-	return &Accounts{bucket: memblob.OpenBucket(nil), renderer: renderer}
+	return &Accounts{bucket: memblob.OpenBucket(nil), content: memblob.OpenBucket(nil), renderer: renderer}
 }
 
 // Close releases what the accounts hold open.
-func (a *Accounts) Close() error { return a.bucket.Close() }
+func (a *Accounts) Close() error { return errors.Join(a.bucket.Close(), a.content.Close()) }
 
 // Accounts and containers exist by a marker, so that an empty one can; blobs lie
-// under another root, so that no blob can be taken for a marker.
+// under another root, so that no blob can be taken for a marker, and their
+// content under a third.
 func accountMarker(account string) string { return "m/" + account + "/.account" }
 
 func containerMarker(account, container string) string {
@@ -69,7 +75,37 @@ func (a *Accounts) CreateAccount(ctx context.Context, account string) error {
 	if err := CheckAccount(account); err != nil {
 		return err
 	}
-	return a.mark(ctx, accountMarker(account), "storage account "+account)
+	return a.mark(ctx, accountMarker(account), "storage account "+account, nil)
+}
+
+// HasAccount reports whether there is a storage account.
+func (a *Accounts) HasAccount(ctx context.Context, account string) (bool, error) {
+	if CheckAccount(account) != nil {
+		return false, nil
+	}
+	err := a.wantAccount(ctx, account)
+	if arm.IsCode(err, arm.CodeNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// Names lists the storage accounts by name.
+func (a *Accounts) Names(ctx context.Context) ([]string, error) {
+	var names []string
+	markers := a.bucket.List(&blob.ListOptions{Prefix: "m/"})
+	for {
+		o, err := markers.Next(ctx)
+		if errors.Is(err, io.EOF) {
+			return names, nil
+		}
+		if err != nil {
+			return nil, fault("list storage accounts", "", err)
+		}
+		if name, ok := strings.CutSuffix(strings.TrimPrefix(o.Key, "m/"), "/.account"); ok {
+			names = append(names, name)
+		}
+	}
 }
 
 // DeleteAccount removes a storage account with all that is in it; CodeNotFound.
@@ -84,71 +120,6 @@ func (a *Accounts) DeleteAccount(ctx context.Context, account string) error {
 		}
 	}
 	return fault("delete storage account", account, a.bucket.Delete(ctx, accountMarker(account)))
-}
-
-// CreateContainer makes a container; CodeConflict when there is one, CodeNotFound
-// without the account.
-func (a *Accounts) CreateContainer(ctx context.Context, account, container string) error {
-	if err := errors.Join(CheckAccount(account), CheckContainer(container)); err != nil {
-		return err
-	}
-	if err := a.wantAccount(ctx, account); err != nil {
-		return err
-	}
-	return a.mark(ctx, containerMarker(account, container), "container "+container)
-}
-
-// DeleteContainer removes a container with all its blobs; CodeNotFound.
-func (a *Accounts) DeleteContainer(ctx context.Context, account, container string) error {
-	if err := errors.Join(CheckAccount(account), CheckContainer(container)); err != nil {
-		return err
-	}
-	unlock, err := a.lock(ctx)
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	// The blobs go first: a container whose deletion broke off can be deleted again.
-	if err := a.wantContainer(ctx, account, container); err != nil {
-		return err
-	}
-	all := a.bucket.List(&blob.ListOptions{Prefix: "b/" + account + "/" + container + "/"})
-	for {
-		o, err := all.Next(ctx)
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err == nil {
-			err = a.bucket.Delete(ctx, o.Key)
-		}
-		if err != nil && gcerrors.Code(err) != gcerrors.NotFound {
-			return fault("delete container", container, err)
-		}
-	}
-	return fault("delete container", container, a.bucket.Delete(ctx, containerMarker(account, container)))
-}
-
-// Containers lists the containers of an account by name; CodeNotFound.
-func (a *Accounts) Containers(ctx context.Context, account string) ([]string, error) {
-	if err := CheckAccount(account); err != nil {
-		return nil, err
-	}
-	if err := a.wantAccount(ctx, account); err != nil {
-		return nil, err
-	}
-	var names []string
-	prefix := containerMarker(account, "")
-	markers := a.bucket.List(&blob.ListOptions{Prefix: prefix})
-	for {
-		o, err := markers.Next(ctx)
-		if errors.Is(err, io.EOF) {
-			return names, nil
-		}
-		if err != nil {
-			return nil, fault("list containers", account, err)
-		}
-		names = append(names, strings.TrimPrefix(o.Key, prefix))
-	}
 }
 
 func (a *Accounts) wantAccount(ctx context.Context, account string) error {
@@ -170,13 +141,14 @@ func (a *Accounts) want(ctx context.Context, marker, what string) error {
 	return nil
 }
 
-func (a *Accounts) mark(ctx context.Context, marker, what string) error {
+// mark writes a marker that must not be there yet.
+func (a *Accounts) mark(ctx context.Context, marker, what string, content []byte) error {
 	unlock, err := a.lock(ctx)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	err = a.bucket.WriteAll(ctx, marker, nil, &blob.WriterOptions{IfNotExist: true, ContentType: defaultType})
+	err = a.bucket.WriteAll(ctx, marker, content, &blob.WriterOptions{IfNotExist: true, ContentType: defaultType})
 	if gcerrors.Code(err) == gcerrors.FailedPrecondition {
 		return arm.Errorf(arm.CodeConflict, "%s exists already", what)
 	}

@@ -94,7 +94,7 @@ func (w *LogWriter) Flush(ctx context.Context) error {
 	if !dirty {
 		return nil
 	}
-	_, err := w.store.Put(ctx, w.name, io.NewSectionReader(w.spool, 0, size), PutOptions{ContentType: logType})
+	_, err := w.store.Put(ctx, w.name, io.NewSectionReader(w.spool, 0, size), PutOptions{Properties: Properties{ContentType: logType}})
 	if err != nil {
 		w.mu.Lock()
 		w.dirty = true

@@ -1,7 +1,6 @@
 package blob
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"io"
@@ -9,7 +8,8 @@ import (
 	"goldsmith/internal/arm"
 )
 
-// referenceType marks a blob that holds a Reference. Clients cannot set it.
+// referenceType marked a blob that holds a Reference before there were records.
+// Clients cannot set it.
 const referenceType = "application/vnd.goldsmith.reference+json"
 
 // maxReference bounds the stored form of a Reference, in bytes.
@@ -33,16 +33,26 @@ type Renderer interface {
 // PutReference writes a reference blob. The image must be kept for as long as the
 // blob is there; that is the caller's business.
 func (a *Accounts) PutReference(ctx context.Context, n Name, ref Reference, ifNoneMatch bool) (Info, error) {
-	if ref.Format == "" || ref.Image == "" || ref.Size < 0 {
-		return Info{}, arm.Errorf(arm.CodeInternal, "a reference blob needs a format, an image and a size").At(n.Blob)
-	}
-	raw, err := json.Marshal(ref)
-	if err != nil || len(raw) > maxReference {
-		return Info{}, arm.Errorf(arm.CodeInternal, "the reference of a blob cannot be stored").At(n.Blob)
-	}
-	return a.put(ctx, n, bytes.NewReader(raw), PutOptions{ContentType: referenceType, IfNoneMatch: ifNoneMatch})
+	return a.CopyReference(ctx, n, ref, PutOptions{IfNoneMatch: ifNoneMatch})
 }
 
+// CopyReference is PutReference with properties and a check.
+func (a *Accounts) CopyReference(ctx context.Context, n Name, ref Reference, o PutOptions) (Info, error) {
+	if ref.Format == "" || ref.Image == "" || ref.Size < 0 || len(ref.Format)+len(ref.Image) > maxReference {
+		return Info{}, arm.Errorf(arm.CodeInternal, "a reference blob needs a format, an image and a size").At(n.Blob)
+	}
+	if err := n.Check(); err != nil {
+		return Info{}, err
+	}
+	if err := checkType(n, &o.Properties); err != nil {
+		return Info{}, err
+	}
+	return a.commit(ctx, n, o, false, func(record, []segment) (record, error) {
+		return record{Properties: o.Properties, Size: ref.Size, Reference: &ref}, nil
+	})
+}
+
+// readReference reads a reference as versions before records wrote it.
 func (a *Accounts) readReference(ctx context.Context, n Name) (Reference, error) {
 	r, err := a.bucket.NewRangeReader(ctx, blobKey(n), 0, maxReference, nil)
 	if err != nil {
@@ -56,13 +66,10 @@ func (a *Accounts) readReference(ctx context.Context, n Name) (Reference, error)
 	return ref, nil
 }
 
-func (a *Accounts) render(ctx context.Context, info Info, offset, length int64) (io.ReadCloser, error) {
+func (a *Accounts) render(ctx context.Context, n Name, ref Reference, offset, length int64) (io.ReadCloser, error) {
 	if a.renderer == nil {
-		return nil, arm.Errorf(arm.CodeNotSupported, "the blob is a view of an image, and these accounts have no images").At(info.Name.Blob)
+		return nil, arm.Errorf(arm.CodeNotSupported, "the blob is a view of an image, and these accounts have no images").At(n.Blob)
 	}
-	if length < 0 || length > info.Size-offset {
-		length = info.Size - offset
-	}
-	r, err := a.renderer.Render(ctx, *info.Reference, offset, length)
-	return r, fault("render blob", info.Name.Blob, err)
+	r, err := a.renderer.Render(ctx, ref, offset, length)
+	return r, fault("render blob", n.Blob, err)
 }

@@ -18,20 +18,39 @@ import (
 
 const defaultType = "application/octet-stream"
 
+// Properties are what a writer says about a blob beside its content.
+type Properties struct {
+	ContentType        string            `json:"contentType,omitempty"` // media type; "" is application/octet-stream
+	ContentEncoding    string            `json:"contentEncoding,omitempty"`
+	ContentLanguage    string            `json:"contentLanguage,omitempty"`
+	ContentDisposition string            `json:"contentDisposition,omitempty"`
+	CacheControl       string            `json:"cacheControl,omitempty"`
+	ContentMD5         []byte            `json:"contentMd5,omitempty"` // nil when not known
+	Metadata           map[string]string `json:"metadata,omitempty"`   // by lower-case name
+}
+
 // Info describes a blob.
 type Info struct {
-	Name        Name
-	Size        int64 // bytes of its content; of a reference, of what is rendered
-	ContentType string
-	ETag        string // changes with every write
-	ModTime     time.Time
-	Reference   *Reference // nil for a blob with content of its own
+	Properties
+	Name      Name
+	Size      int64  // bytes of its content; of a reference, of what is rendered
+	ETag      string // quoted; changes with every write
+	ModTime   time.Time
+	Created   time.Time  // zero when not known
+	Blocks    int        // committed blocks; 0 when it was put whole
+	Reference *Reference // nil for a blob with content of its own
 }
+
+// Check decides about a change to a blob. It is called, perhaps more than once,
+// with the blob as it is, nil when there is none; while the change is made nobody
+// else writes. Its error ends the change and is returned as it is.
+type Check func(current *Info) error
 
 // PutOptions of a write.
 type PutOptions struct {
-	ContentType string // media type; "" is application/octet-stream
-	IfNoneMatch bool   // write only if there is no such blob
+	Properties
+	IfNoneMatch bool  // write only if there is no such blob
+	Check       Check // may be nil
 }
 
 // ListOptions of a List.
@@ -63,95 +82,90 @@ var _ Store = (*Accounts)(nil)
 
 // Open implements Store.
 func (a *Accounts) Open(ctx context.Context, n Name, offset, length int64) (io.ReadCloser, Info, error) {
-	info, err := a.Stat(ctx, n)
-	if err != nil {
-		return nil, Info{}, err
+	for last := false; ; last = true {
+		rec, err := a.load(ctx, n)
+		if err != nil {
+			return nil, Info{}, err
+		}
+		r, err := a.open(ctx, n, rec, offset, length)
+		if err == nil {
+			return r, rec.info(n), nil
+		}
+		// The content of a blob that was replaced meanwhile is gone.
+		if last || !arm.IsCode(err, arm.CodeNotFound) {
+			return nil, Info{}, err
+		}
 	}
-	if offset < 0 || offset > info.Size || length < -1 {
-		return nil, Info{}, arm.Errorf(arm.CodeValidationFailed,
-			"the range from %d, length %d, is not within the blob's %d bytes", offset, length, info.Size).At(n.Blob)
+}
+
+func (a *Accounts) open(ctx context.Context, n Name, rec record, offset, length int64) (io.ReadCloser, error) {
+	if offset < 0 || offset > rec.Size || length < -1 {
+		return nil, arm.Errorf(arm.CodeValidationFailed,
+			"the range from %d, length %d, is not within the blob's %d bytes", offset, length, rec.Size).At(n.Blob)
 	}
-	if info.Reference != nil {
-		r, err := a.render(ctx, info, offset, length)
-		return r, info, err
+	if length < 0 || length > rec.Size-offset {
+		length = rec.Size - offset
 	}
-	r, err := a.bucket.NewRangeReader(ctx, blobKey(n), offset, length, nil)
-	if err != nil {
-		return nil, Info{}, fault("open blob", n.Blob, err)
+	switch {
+	case rec.Reference != nil:
+		return a.render(ctx, n, *rec.Reference, offset, length)
+	case rec.plain:
+		r, err := a.bucket.NewRangeReader(ctx, blobKey(n), offset, length, nil)
+		return r, fault("open blob", n.Blob, err)
 	}
-	return r, info, nil
+	return a.openSegments(ctx, n, rec.Segments, offset, length)
 }
 
 // Put implements Store.
 func (a *Accounts) Put(ctx context.Context, n Name, content io.Reader, o PutOptions) (Info, error) {
-	o.ContentType = cmp.Or(o.ContentType, defaultType)
-	kind, _, err := mime.ParseMediaType(o.ContentType)
-	if err != nil || kind == referenceType {
-		return Info{}, arm.Errorf(arm.CodeValidationFailed, "%.80q cannot be the content type of a blob", o.ContentType).At(n.Blob)
-	}
-	return a.put(ctx, n, content, o)
-}
-
-func (a *Accounts) put(ctx context.Context, n Name, content io.Reader, o PutOptions) (Info, error) {
 	if err := n.Check(); err != nil {
 		return Info{}, err
 	}
+	if err := checkType(n, &o.Properties); err != nil {
+		return Info{}, err
+	}
 	if err := a.wantContainer(ctx, n.Account, n.Container); err != nil {
 		return Info{}, err
 	}
-	// Closing a writer whose context has ended drops what was written.
-	writeCtx, abort := context.WithCancel(ctx)
-	defer abort()
-	w, err := a.bucket.NewWriter(writeCtx, blobKey(n), &blob.WriterOptions{ContentType: o.ContentType, IfNotExist: o.IfNoneMatch})
+	seg, err := a.writeSegment(ctx, n, wholeSegment, content)
 	if err != nil {
-		return Info{}, fault("write blob", n.Blob, err)
-	}
-	if _, err := io.Copy(w, content); err != nil {
-		abort()
-		_ = w.Close() // reports the abort
-		return Info{}, fault("write blob", n.Blob, err)
-	}
-	unlock, err := a.lock(ctx)
-	if err != nil {
-		abort()
-		_ = w.Close()
 		return Info{}, err
 	}
-	defer unlock()
-	if err := a.wantContainer(ctx, n.Account, n.Container); err != nil {
-		abort()
-		_ = w.Close()
-		return Info{}, err
+	rec := record{Properties: o.Properties}
+	if seg.Size > 0 {
+		rec.Segments, rec.Size = []segment{seg}, seg.Size
 	}
-	if err := w.Close(); err != nil {
-		return Info{}, fault("write blob", n.Blob, err)
+	info, err := a.commit(ctx, n, o, false, func(record, []segment) (record, error) { return rec, nil })
+	if err != nil || seg.Size == 0 {
+		a.dropSegment(ctx, n, seg)
 	}
-	return a.Stat(ctx, n)
+	return info, err
+}
+
+// checkType says why p's content type cannot be a blob's, and fills it in.
+func checkType(n Name, p *Properties) error {
+	p.ContentType = cmp.Or(p.ContentType, defaultType)
+	kind, _, err := mime.ParseMediaType(p.ContentType)
+	if err != nil || kind == referenceType || kind == recordType {
+		return arm.Errorf(arm.CodeValidationFailed, "%.80q cannot be the content type of a blob", p.ContentType).At(n.Blob)
+	}
+	return nil
 }
 
 // Stat implements Store.
 func (a *Accounts) Stat(ctx context.Context, n Name) (Info, error) {
-	if err := n.Check(); err != nil {
-		return Info{}, err
-	}
-	attrs, err := a.bucket.Attributes(ctx, blobKey(n))
-	if err != nil {
-		return Info{}, fault("look at blob", n.Blob, err)
-	}
-	info := Info{Name: n, Size: attrs.Size, ContentType: attrs.ContentType, ETag: attrs.ETag, ModTime: attrs.ModTime.UTC()}
-	if attrs.ContentType != referenceType {
-		return info, nil
-	}
-	ref, err := a.readReference(ctx, n)
+	rec, err := a.load(ctx, n)
 	if err != nil {
 		return Info{}, err
 	}
-	info.Reference, info.Size, info.ContentType = &ref, ref.Size, defaultType
-	return info, nil
+	return rec.info(n), nil
 }
 
 // Delete implements Store.
-func (a *Accounts) Delete(ctx context.Context, n Name) error {
+func (a *Accounts) Delete(ctx context.Context, n Name) error { return a.DeleteIf(ctx, n, nil) }
+
+// DeleteIf removes a blob if check, which may be nil, agrees.
+func (a *Accounts) DeleteIf(ctx context.Context, n Name, check Check) error {
 	if err := n.Check(); err != nil {
 		return err
 	}
@@ -160,7 +174,25 @@ func (a *Accounts) Delete(ctx context.Context, n Name) error {
 		return err
 	}
 	defer unlock()
-	return fault("delete blob", n.Blob, a.bucket.Delete(ctx, blobKey(n)))
+	rec, err := a.load(ctx, n)
+	if err != nil {
+		return err
+	}
+	if check != nil {
+		info := rec.info(n)
+		if err := check(&info); err != nil {
+			return err
+		}
+	}
+	there, err := a.segments(ctx, n)
+	if err != nil {
+		return err
+	}
+	if err := a.bucket.Delete(ctx, blobKey(n)); err != nil {
+		return fault("delete blob", n.Blob, err)
+	}
+	_ = a.drop(context.WithoutCancel(ctx), n, rec, there, record{}, false) // what stays Collect gets
+	return nil
 }
 
 // List implements Store. The bucket's order is that of file names, so a page

@@ -33,6 +33,7 @@ type Collected struct {
 	Disks     int   `json:"disks"`     // rendered base disks, made again when needed
 	Images    int64 `json:"images"`    // stored images that nothing refers to
 	Artifacts int   `json:"artifacts"` // frozen scripts and files
+	Content   int   `json:"content"`   // of blobs: blocks that were never committed, and leftovers
 	Bytes     int64 `json:"bytes"`     // what all of it occupied
 }
 
@@ -49,6 +50,10 @@ func (e *Engine) Collect(ctx context.Context) (Collected, error) {
 	n, bytes, err = e.collectDisks(time.Now())
 	c.Disks, c.Bytes = n, c.Bytes+bytes
 	errs = append(errs, wrap("collect base disks", err))
+
+	n, bytes, err = e.blobs.Collect(ctx, time.Now(), blob.StagedAge)
+	c.Content, c.Bytes = n, c.Bytes+bytes
+	errs = append(errs, wrap("collect content of blobs", err))
 
 	// Unless every reference is known, nothing that may be referred to goes.
 	images, artifacts, err := e.references(ctx)
@@ -167,7 +172,13 @@ func (e *Engine) references(ctx context.Context) (images []image.Digest, artifac
 		for _, a := range state.Artifacts {
 			artifacts[a.SHA256] = true
 		}
-		if err := e.referencedBlobs(ctx, state.Staging.Account, add); err != nil {
+	}
+	accounts, err := e.blobs.Names(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, account := range accounts {
+		if err := e.referencedBlobs(ctx, account, add); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -189,9 +200,6 @@ func (e *Engine) references(ctx context.Context) (images []image.Digest, artifac
 
 // referencedBlobs finds the images that VHD blobs of an account are views of.
 func (e *Engine) referencedBlobs(ctx context.Context, account string, add func(string) error) error {
-	if account == "" {
-		return nil
-	}
 	containers, err := e.blobs.Containers(ctx, account)
 	if arm.IsCode(err, arm.CodeNotFound) {
 		return nil

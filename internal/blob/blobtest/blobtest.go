@@ -39,6 +39,7 @@ func Conformance(t *testing.T, open func(t *testing.T) *blob.Accounts) {
 	}{
 		{"PutOpenDelete", putOpenDelete}, {"Ranges", ranges}, {"OneCreatorWins", oneCreator}, {"FailedPut", failedPut},
 		{"Names", names}, {"List", list}, {"Containers", containers}, {"References", references}, {"Refused", refused},
+		{"Blocks", blocks}, {"Updates", updates}, {"ContainerSettings", containerSettings}, {"Collect", collect},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			a := open(t)
@@ -95,7 +96,7 @@ func putOpenDelete(t *testing.T, a *blob.Accounts) {
 	ctx, n := t.Context(), at("run/customization.log")
 	_, err := a.Stat(ctx, n)
 	wantCode(t, err, arm.CodeNotFound)
-	info, err := a.Put(ctx, n, strings.NewReader("hello"), blob.PutOptions{ContentType: "text/plain"})
+	info, err := a.Put(ctx, n, strings.NewReader("hello"), blob.PutOptions{Properties: blob.Properties{ContentType: "text/plain"}})
 	ok(t, err)
 	if info.Name != n || info.Size != 5 || info.ContentType != "text/plain" || info.ETag == "" || info.ModTime.IsZero() || info.Reference != nil {
 		t.Fatalf("%+v", info)
@@ -319,7 +320,7 @@ func references(t *testing.T, a *blob.Accounts) {
 	wantCode(t, err, arm.CodeCorrupt)
 	// Nobody but the program makes references.
 	for _, kind := range []string{"application/vnd.goldsmith.reference+json", "Application/Vnd.Goldsmith.Reference+JSON; x=y", "rubbish; ;"} {
-		_, err = a.Put(ctx, at("c"), bytes.NewReader([]byte(`{"image":"x"}`)), blob.PutOptions{ContentType: kind})
+		_, err = a.Put(ctx, at("c"), bytes.NewReader([]byte(`{"image":"x"}`)), blob.PutOptions{Properties: blob.Properties{ContentType: kind}})
 		wantCode(t, err, arm.CodeValidationFailed)
 	}
 	for _, bad := range []blob.Reference{{}, {Format: "raw", Image: "x", Size: -1}, {Format: "raw", Image: strings.Repeat("x", 5000)}} {
