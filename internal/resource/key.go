@@ -32,7 +32,7 @@ func Check(r Record) error {
 		}
 		seen[key] = true
 	}
-	for what, raw := range map[string]json.RawMessage{"identity": r.Identity, "properties": r.Properties, "internal": r.Internal} {
+	for what, raw := range map[string]json.RawMessage{"identity": r.Identity, "properties": r.Properties, "other": r.Other, "internal": r.Internal} {
 		if raw != nil && !json.Valid(raw) {
 			return arm.Errorf(arm.CodeInvalidJSON, "%s is not JSON", what).At(r.ID)
 		}
@@ -43,6 +43,11 @@ func Check(r Record) error {
 // ErrPrecondition is the error of a write whose Condition did not hold.
 func ErrPrecondition(id string) error {
 	return arm.Errorf(arm.CodePreconditionFailed, "the resource was changed or exists already; read it again and repeat").At(id)
+}
+
+// ErrAbsent is the error of a look-up that found nothing.
+func ErrAbsent(id string) error {
+	return arm.Errorf(arm.CodeNotFound, "the resource does not exist").At(id)
 }
 
 // Page cuts records, of which there may be one more than size, to a page and

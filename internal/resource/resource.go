@@ -19,6 +19,7 @@ type Record struct {
 	Tags       map[string]string // never nil after a read
 	Identity   json.RawMessage   // the identity object, nil when absent
 	Properties json.RawMessage   // the properties object as it is served
+	Other      json.RawMessage   // an object of further top-level members (sku, zones, plan), nil when there are none
 	Internal   json.RawMessage   // what only this program knows (digests, file names); never served
 	ETag       string            // changes with every write
 	CreatedAt  time.Time
@@ -29,6 +30,7 @@ type Record struct {
 type Condition struct {
 	IfMatch     string // write only if the stored ETag is this
 	IfNoneMatch bool   // write only if nothing is stored
+	Within      string // of a Put: write only if the record with this id is stored, in the same transaction
 }
 
 // Query selects records of a List.
@@ -47,7 +49,8 @@ type Store interface {
 	// Get returns the record with id (any case).
 	Get(ctx context.Context, id string) (Record, error)
 	// Put creates or replaces a record under cond, sets ETag, CreatedAt (kept on
-	// replace) and UpdatedAt, and returns it as stored.
+	// replace) and UpdatedAt, and returns it as stored. A missing cond.Within is
+	// CodeNotFound with that id as target.
 	Put(ctx context.Context, r Record, cond Condition) (stored Record, created bool, err error)
 	// Update reads the record, applies change, and writes it back, retrying when
 	// somebody else wrote in between. change must be repeatable.

@@ -13,7 +13,7 @@ import (
 	"goldsmith/internal/resource"
 )
 
-const resourceColumns = `id, type, name, location, kind, tags, identity, properties, internal, etag, created_at, updated_at`
+const resourceColumns = `id, type, name, location, kind, tags, identity, properties, other, internal, etag, created_at, updated_at`
 
 // resourceStore is resource.Store over SQL. Its one hot statement is prepared.
 type resourceStore struct {
@@ -67,13 +67,13 @@ func (s *resourceStore) put(ctx context.Context, tx *sql.Tx, r resource.Record, 
 	}
 	args := []any{
 		key, r.ID, r.Type, strings.ToLower(r.Type), r.Name, r.Location, r.Kind, string(tags),
-		nullable(r.Identity), nullable(r.Properties), nullable(r.Internal), uuid.NewString(),
+		nullable(r.Identity), nullable(r.Properties), nullable(r.Internal), uuid.NewString(), nullable(r.Other),
 	}
 	const fields = `type = $3, type_key = $4, location = $6, kind = $7, tags = $8,
-		identity = $9, properties = $10, internal = $11, etag = $12`
+		identity = $9, properties = $10, internal = $11, etag = $12, other = $13`
 	insert := `insert into resources (key, id, type, type_key, name, location, kind, tags,
-			identity, properties, internal, etag, version, created_at, updated_at)
-		values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 1, ` + now + `, ` + now + `) `
+			identity, properties, internal, etag, other, version, created_at, updated_at)
+		values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 1, ` + now + `, ` + now + `) `
 	returning := ` returning ` + resourceColumns + `, version`
 
 	var query string
@@ -81,7 +81,7 @@ func (s *resourceStore) put(ctx context.Context, tx *sql.Tx, r resource.Record, 
 	case cond.IfMatch != "":
 		// $2 and $5 stay unused: the casing of the first writer is kept.
 		query = `update resources set ` + fields + `, version = version + 1, updated_at = ` + now + `
-			where key = $1 and etag = $13 and ($2 <> '') and ($5 is not null)` + returning
+			where key = $1 and etag = $14 and ($2 <> '') and ($5 is not null)` + returning
 		args = append(args, cond.IfMatch)
 	case cond.IfNoneMatch:
 		query = insert + `on conflict (key) do nothing` + returning
@@ -90,6 +90,16 @@ func (s *resourceStore) put(ctx context.Context, tx *sql.Tx, r resource.Record, 
 	}
 	if cond.IfMatch != "" && cond.IfNoneMatch {
 		return resource.Record{}, false, resource.ErrPrecondition(r.ID)
+	}
+	if cond.Within != "" {
+		var one int
+		err := tx.QueryRowContext(ctx, `select 1 from resources where key = $1`, resource.Key(cond.Within)).Scan(&one)
+		if errors.Is(err, sql.ErrNoRows) {
+			return resource.Record{}, false, resource.ErrAbsent(cond.Within)
+		}
+		if err != nil {
+			return resource.Record{}, false, err
+		}
 	}
 	var version int64
 	stored, err := scanResource(withMore(tx.QueryRowContext(ctx, query, args...), &version))
@@ -170,14 +180,14 @@ func (s *resourceStore) Delete(ctx context.Context, id string, cond resource.Con
 func scanResource(row scanner) (resource.Record, error) {
 	var r resource.Record
 	var tags string
-	var identity, properties, internal sql.NullString
+	var identity, properties, other, internal sql.NullString
 	var created, updated int64
-	err := row.Scan(&r.ID, &r.Type, &r.Name, &r.Location, &r.Kind, &tags, &identity, &properties, &internal,
+	err := row.Scan(&r.ID, &r.Type, &r.Name, &r.Location, &r.Kind, &tags, &identity, &properties, &other, &internal,
 		&r.ETag, &created, &updated)
 	if err != nil {
 		return resource.Record{}, err
 	}
-	r.Identity, r.Properties, r.Internal = text(identity), text(properties), text(internal)
+	r.Identity, r.Properties, r.Other, r.Internal = text(identity), text(properties), text(other), text(internal)
 	r.CreatedAt, r.UpdatedAt = fromMillis(created), fromMillis(updated)
 	r.Tags = map[string]string{}
 	if tags != "{}" {

@@ -17,7 +17,7 @@ func (s resourceStore) Get(ctx context.Context, id string) (resource.Record, err
 	defer s.db.lock()()
 	r, ok := s.db.resources[resource.Key(id)]
 	if !ok {
-		return resource.Record{}, noResource(id)
+		return resource.Record{}, resource.ErrAbsent(id)
 	}
 	return cloneResource(r), ctx.Err()
 }
@@ -30,6 +30,9 @@ func (s resourceStore) Put(ctx context.Context, r resource.Record, cond resource
 	before, exists := s.db.resources[resource.Key(r.ID)]
 	if (cond.IfNoneMatch && (exists || cond.IfMatch != "")) || (cond.IfMatch != "" && (!exists || cond.IfMatch != before.ETag)) {
 		return resource.Record{}, false, resource.ErrPrecondition(r.ID)
+	}
+	if _, ok := s.db.resources[resource.Key(cond.Within)]; cond.Within != "" && !ok {
+		return resource.Record{}, false, resource.ErrAbsent(cond.Within)
 	}
 	r = cloneResource(r)
 	r.UpdatedAt, r.CreatedAt = now(), now()
@@ -65,7 +68,7 @@ func (s resourceStore) Delete(ctx context.Context, id string, cond resource.Cond
 	key := resource.Key(id)
 	before, ok := s.db.resources[key]
 	if !ok {
-		return nil, noResource(id)
+		return nil, resource.ErrAbsent(id)
 	}
 	if cond.IfNoneMatch || (cond.IfMatch != "" && cond.IfMatch != before.ETag) {
 		return nil, resource.ErrPrecondition(id)
@@ -126,10 +129,7 @@ func cloneResource(r resource.Record) resource.Record {
 	if r.Tags == nil {
 		r.Tags = map[string]string{}
 	}
-	r.Identity, r.Properties, r.Internal = slices.Clone(r.Identity), slices.Clone(r.Properties), slices.Clone(r.Internal)
+	r.Identity, r.Properties = slices.Clone(r.Identity), slices.Clone(r.Properties)
+	r.Other, r.Internal = slices.Clone(r.Other), slices.Clone(r.Internal)
 	return r
-}
-
-func noResource(id string) error {
-	return arm.Errorf(arm.CodeNotFound, "the resource does not exist").At(id)
 }

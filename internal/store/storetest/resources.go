@@ -21,7 +21,7 @@ const subscription = "/subscriptions/11111111-1111-1111-1111-111111111111"
 func Resources(t *testing.T, open func(t *testing.T) Database) {
 	each(t, open, []test{
 		{"PutGet", resourcePutGet}, {"Conditions", resourceConditions}, {"Casing", resourceCasing},
-		{"Refused", resourceRefused}, {"Update", resourceUpdate}, {"ConcurrentUpdates", resourceConcurrentUpdates},
+		{"Within", resourceWithin}, {"Refused", resourceRefused}, {"Update", resourceUpdate}, {"ConcurrentUpdates", resourceConcurrentUpdates},
 		{"DeleteCascades", resourceDelete}, {"ListScopes", resourceScopes}, {"ListFilters", resourceFilters},
 		{"Paging", resourcePaging}, {"OneCreatorWins", resourceOneCreator}, {"Canceled", resourceCanceled},
 	})
@@ -34,6 +34,7 @@ func image(name string) resource.Record {
 		Tags:       map[string]string{"Owner": "ops", "stage": ""},
 		Identity:   json.RawMessage(`{"type":"None"}`),
 		Properties: json.RawMessage(`{"a": 1.0, "ü":"\u0000"}`),
+		Other:      json.RawMessage(`{"sku":{"name":"Standard"}}`),
 		Internal:   json.RawMessage(`{"digest":"sha256:00"}`),
 	}
 }
@@ -56,10 +57,27 @@ func resourcePutGet(t *testing.T, db Database) {
 		t.Fatalf("created %v, %+v", created, replaced)
 	}
 	got := must(s.Get(ctx, want.ID))(t)
-	if got.Tags == nil || got.Identity != nil || got.Properties != nil || got.Internal != nil || got.Location != "" {
+	if got.Tags == nil || got.Identity != nil || got.Properties != nil || got.Other != nil || got.Internal != nil || got.Location != "" {
 		t.Fatalf("what the replacement lacks is still there: %+v", got)
 	}
 	_, err = s.Get(ctx, want.ID+"x")
+	wantCode(t, err, arm.CodeNotFound)
+}
+
+func resourceWithin(t *testing.T, db Database) {
+	s, ctx := db.Resources(), t.Context()
+	group := resource.Record{ID: subscription + "/resourceGroups/images", Type: "Microsoft.Resources/resourceGroups", Name: "images"}
+	in := resource.Condition{Within: group.ID}
+	_, _, err := s.Put(ctx, image("web"), in)
+	wantCode(t, err, arm.CodeNotFound)
+	must2(s.Put(ctx, group, resource.Condition{}))(t)
+	first := must2(s.Put(ctx, image("web"), in))(t)
+	must2(s.Put(ctx, image("web"), resource.Condition{Within: group.ID, IfMatch: first.ETag}))(t)
+	_, err = s.Delete(ctx, group.ID, resource.Condition{})
+	ok(t, err)
+	_, _, err = s.Put(ctx, image("web"), in)
+	wantCode(t, err, arm.CodeNotFound)
+	_, err = s.Get(ctx, image("web").ID)
 	wantCode(t, err, arm.CodeNotFound)
 }
 
