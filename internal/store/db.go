@@ -34,7 +34,8 @@ type DB struct {
 	dialect dialect
 	path    string
 
-	resources *resourceStore
+	resources  *resourceStore
+	generation *sql.Stmt // reads AccessGeneration, before every decision
 }
 
 // Open opens the SQLite database at path, creates it when it is missing, and
@@ -82,6 +83,9 @@ func (d *DB) open(ctx context.Context) error {
 	readers := max(4, runtime.NumCPU())
 	d.read.SetMaxOpenConns(readers)
 	d.read.SetMaxIdleConns(readers)
+	if d.generation, err = d.read.PrepareContext(ctx, `select generation from access where only_row = 1`); err != nil {
+		return err
+	}
 	d.resources, err = newResourceStore(ctx, d)
 	return err
 }
@@ -97,6 +101,9 @@ func (d *DB) Close() error {
 	var errs []error
 	if d.resources != nil {
 		errs = append(errs, d.resources.close())
+	}
+	if d.generation != nil {
+		errs = append(errs, d.generation.Close())
 	}
 	if d.read != nil {
 		errs = append(errs, d.read.Close())

@@ -54,6 +54,7 @@ var rooms = []room{
 	{path: "internal/machine"}, // below plan, which fixes the shape of one
 	{path: "internal/layer"},
 	{path: "internal/image/disk"}, // below layer, whose manifests hold extents
+	{path: "internal/audit"},
 	{path: "internal/document"},
 	{path: "internal/run"},
 	{path: "internal/resource"},
