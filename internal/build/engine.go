@@ -10,10 +10,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -72,6 +74,9 @@ type Config struct {
 	// Minute is what one minute of buildTimeoutInMinutes lasts, for tests; 0 is a
 	// minute.
 	Minute time.Duration
+	// Logger takes what goes wrong in the service and no client waits for; nil is
+	// nowhere.
+	Logger *slog.Logger
 }
 
 // Engine works on one data directory. Several engines, of several processes, may
@@ -94,6 +99,11 @@ type Engine struct {
 	blobs     *blob.Accounts
 	publisher *distribute.Publisher
 
+	templates templateLocks
+	pending   *pendingTemplates
+	logger    *slog.Logger
+	slots     atomic.Int64 // builds that Serve works side by side, 0 when it does not run
+
 	cfg  Config
 	seed []byte
 	vms  hypervisor
@@ -115,10 +125,13 @@ func Open(ctx context.Context, cfg Config) (_ *Engine, err error) {
 		}
 	}
 	e := &Engine{
-		dir: dir, cfg: cfg, vms: hypervisor{find: cfg.Hypervisor},
+		dir: dir, cfg: cfg, vms: hypervisor{find: cfg.Hypervisor}, pending: newPending(),
 		bootTimeout:     orDefault(cfg.BootTimeout, DefaultBootTimeout),
 		restoreTimeout:  orDefault(cfg.RestoreTimeout, defaultRestoreTimeout),
 		powerOffTimeout: orDefault(cfg.PowerOffTimeout, defaultPowerOffTimeout),
+	}
+	if e.logger = cfg.Logger; e.logger == nil {
+		e.logger = slog.New(slog.DiscardHandler)
 	}
 	defer func() {
 		if err != nil {
@@ -157,7 +170,7 @@ func Open(ctx context.Context, cfg Config) (_ *Engine, err error) {
 	}
 	e.subscription = settings.SubscriptionID
 	e.locks = queue.Locks{Dir: filepath.Join(dir, "runs")}
-	if e.queue, err = queue.New(e.db.Writer(), e.runs, e.locks, e.work, queue.Options{}); err != nil {
+	if e.queue, err = queue.New(e.db.Writer(), e.runs, e.locks, e.work, queue.Options{Logger: cfg.Logger}); err != nil {
 		return nil, err
 	}
 	return e, nil

@@ -2,7 +2,6 @@ package build
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -182,14 +181,14 @@ func (e *Engine) references(ctx context.Context) (images []image.Digest, artifac
 			return nil, nil, err
 		}
 	}
-	active, err := e.runs.List(ctx, run.Filter{States: []run.State{run.Queued, run.Running, run.Canceling}})
+	active, err := e.runs.List(ctx, run.Filter{States: unended})
 	if err != nil {
 		return nil, nil, err
 	}
 	for _, r := range active {
-		var j job
-		if err := json.Unmarshal(r.Request, &j); err != nil {
-			return nil, nil, arm.Errorf(arm.CodeCorrupt, "the request of run %s does not parse: %w", r.ID, err)
+		j, err := decodeJob(r)
+		if err != nil {
+			return nil, nil, err
 		}
 		for _, a := range j.Artifacts {
 			artifacts[a.SHA256] = true

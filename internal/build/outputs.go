@@ -2,7 +2,6 @@ package build
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -117,23 +116,9 @@ func (e *Engine) recordExactVersion(ctx context.Context, templateID, exact strin
 	if exact == "" {
 		return nil
 	}
-	_, err := e.resources.Update(ctx, templateID, func(r *resource.Record) error {
-		var props map[string]json.RawMessage
-		if err := json.Unmarshal(r.Properties, &props); err != nil {
-			return arm.Errorf(arm.CodeCorrupt, "the properties of %s do not parse: %w", r.ID, err)
-		}
-		var src map[string]any
-		if err := json.Unmarshal(props["source"], &src); err != nil {
-			return arm.Errorf(arm.CodeCorrupt, "the source of %s does not parse: %w", r.ID, err)
-		}
-		src["exactVersion"] = exact
-		encoded, err := json.Marshal(src)
-		if err != nil {
-			return err
-		}
-		props["source"] = encoded
-		r.Properties, err = json.Marshal(props)
-		return err
+	_, err := e.changeTemplate(ctx, templateID, func(_ *resource.Record, s *templateState) error {
+		s.ExactVersion = exact
+		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("record the exact version of the source: %w", err)

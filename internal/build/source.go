@@ -2,7 +2,6 @@ package build
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"os"
 	"strings"
@@ -131,16 +130,4 @@ func (e *Engine) fetchSource(ctx context.Context, s source, sink event.Sink) (pl
 		return plan.Base{}, fmt.Errorf("fetch %s: %w", s.Base.Origin, err)
 	}
 	return entryBase(entry), nil
-}
-
-// decodeTemplate reads what only this program keeps with a template resource.
-func decodeTemplate(r resource.Record) (templateState, error) {
-	var s templateState
-	if len(r.Internal) == 0 {
-		return s, nil
-	}
-	if err := json.Unmarshal(r.Internal, &s); err != nil {
-		return s, arm.Errorf(arm.CodeCorrupt, "the record of %s does not parse: %w", r.ID, err)
-	}
-	return s, nil
 }

@@ -2,16 +2,10 @@ package build
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"fmt"
-	"maps"
-	"math/big"
-
-	"github.com/google/uuid"
 
 	"goldsmith/internal/arm"
-	"goldsmith/internal/distribute"
 	"goldsmith/internal/plan"
 	"goldsmith/internal/resource"
 	"goldsmith/internal/run"
@@ -29,79 +23,6 @@ const (
 	typeNSG      = "Microsoft.Network/networkSecurityGroups"
 	typePublicIP = "Microsoft.Network/publicIPAddresses"
 )
-
-// stagingNameRunes is where the real service cuts "{group}_{template}".
-const stagingNameRunes = 40
-
-// stagingName is "IT_{group}_{template}" with the middle cut, and a new GUID.
-func stagingName(group, template string) string {
-	middle := []rune(group + "_" + template)
-	if len(middle) > stagingNameRunes {
-		middle = middle[:stagingNameRunes]
-	}
-	return "IT_" + string(middle) + "_" + uuid.NewString()
-}
-
-// staging is a template's staging group.
-type staging struct {
-	Group   string `json:"group"`   // resource id of the group
-	Account string `json:"account"` // name of its storage account
-}
-
-// nameStaging draws the names of a template's staging group and account.
-func nameStaging(template arm.ID) (staging, error) {
-	account, err := accountName()
-	if err != nil {
-		return staging{}, err
-	}
-	group := arm.GroupID(template.Subscription, stagingName(template.Group, template.Name))
-	return staging{Group: group, Account: account}, nil
-}
-
-// ensureStaging makes the staging group and its storage account where they are
-// missing. Both stay until the template is deleted.
-func (e *Engine) ensureStaging(ctx context.Context, template arm.ID, location string, tags map[string]string, s staging) error {
-	if err := e.blobs.CreateAccount(ctx, s.Account); err != nil && !arm.IsCode(err, arm.CodeConflict) {
-		return fmt.Errorf("create the staging storage account: %w", err)
-	}
-	if _, err := e.resources.Get(ctx, s.Group); err == nil {
-		return nil
-	} else if !arm.IsCode(err, arm.CodeNotFound) {
-		return err
-	}
-	group, err := arm.ParseID(s.Group)
-	if err != nil {
-		return err
-	}
-	all := map[string]string{
-		"createdBy":                      "AzureVMImageBuilder",
-		"imageTemplateName":              template.Name,
-		"imageTemplateResourceGroupName": template.Group,
-	}
-	maps.Copy(all, tags)
-	if err := e.putResource(ctx, s.Group, distribute.TypeGroup, location, all, map[string]any{"provisioningState": "Succeeded"}); err != nil {
-		return err
-	}
-	id := arm.ResourceID(group.Subscription, group.Name, typeAccount, s.Account)
-	return e.putResource(ctx, id, typeAccount, location, tags, map[string]any{
-		"provisioningState": "Succeeded",
-		"primaryEndpoints":  map[string]any{"blob": blobEndpoint(s.Account)},
-	})
-}
-
-// accountName is a new random storage account name: 24 lower-case letters and digits.
-func accountName() (string, error) {
-	const alphabet = "abcdefghijklmnopqrstuvwxyz0123456789"
-	b := make([]byte, 24)
-	for i := range b {
-		n, err := rand.Int(rand.Reader, big.NewInt(int64(len(alphabet))))
-		if err != nil {
-			return "", fmt.Errorf("draw a storage account name: %w", err)
-		}
-		b[i] = alphabet[n.Int64()]
-	}
-	return string(b), nil
-}
 
 // putResource writes a resource record.
 func (e *Engine) putResource(ctx context.Context, id, typ, location string, tags map[string]string, props map[string]any) error {

@@ -29,13 +29,6 @@ type Request struct {
 	Create bool
 }
 
-// templateState is what is kept with a template resource beside its body.
-type templateState struct {
-	Staging   staging                  `json:"staging"`
-	Artifacts map[string]plan.Artifact `json:"artifacts"` // by URI, frozen at submission
-	Version   string                   `json:"apiVersion"`
-}
-
 // job is what a run's owner needs to work it.
 type job struct {
 	Body       json.RawMessage          `json:"body"`
@@ -46,6 +39,23 @@ type job struct {
 	Artifacts  map[string]plan.Artifact `json:"artifacts"`
 	Staging    staging                  `json:"staging"`
 	Outputs    []string                 `json:"outputs,omitempty"`
+	// Service marks a run that the service works, and takes up again when its
+	// process dies.
+	Service bool `json:"service,omitempty"`
+	// Literal is set when placeholders in Body are plain text and artifacts are
+	// addresses, as in a request.
+	Literal bool `json:"literal,omitempty"`
+	// Cause is what started the run, "" for a person's request.
+	Cause string `json:"cause,omitempty"`
+}
+
+// decodeJob is what a run was asked to do.
+func decodeJob(rec run.Record) (job, error) {
+	var j job
+	if err := json.Unmarshal(rec.Request, &j); err != nil {
+		return j, arm.Errorf(arm.CodeCorrupt, "the request of run %s does not parse: %w", rec.ID, err)
+	}
+	return j, nil
 }
 
 // CheckExecutable is the error of a valid template that asks for something this
@@ -74,8 +84,7 @@ func (e *Engine) Submit(ctx context.Context, id string, req Request, sink event.
 }
 
 func (e *Engine) submit(ctx context.Context, runID string, req Request, sink event.Sink) (run.Record, error) {
-	t := req.Template.Template
-	if t == nil {
+	if req.Template.Template == nil {
 		return run.Record{}, arm.Errorf(arm.CodeValidationFailed, "the template has errors")
 	}
 	if err := CheckExecutable(req.Template); err != nil {
@@ -86,140 +95,82 @@ func (e *Engine) submit(ctx context.Context, runID string, req Request, sink eve
 			return run.Record{}, err
 		}
 	}
-	src, err := e.resolveSource(ctx, t, req.Source, sink)
-	if err != nil {
-		return run.Record{}, err
-	}
-	artifacts, err := e.freeze(ctx, t, req.Dir, sink)
-	if err != nil {
-		return run.Record{}, err
-	}
-	// A plan of what is known already finds what cannot be built before anything
-	// is created; the run plans again when the source's bytes are there.
-	if _, warnings, problems := plan.New(t, e.inputs(src.Base, artifacts)); len(problems) > 0 {
-		return run.Record{}, joinProblems(problems)
-	} else {
-		for _, w := range warnings {
-			sink.Emit(event.Event{Kind: event.Warning, Text: w})
-		}
-	}
-
 	id, err := arm.ParseID(arm.ResourceID(e.subscription, req.Group, typeTemplate, req.Name))
 	if err != nil {
 		return run.Record{}, err
 	}
-	created := func(text string) { sink.Emit(event.Event{Kind: event.Info, Text: text}) }
-	content := distribute.Content{OS: src.Base.OS, Generation: src.Base.Generation, DiskBytes: src.Base.DiskBytes}
-	if err := e.publisher.Prepare(ctx, t.Distribute, content, t.Location, req.Create, created); err != nil {
+	l := lookup{dir: req.Dir, source: req.Source, create: req.Create, sink: sink}
+	if err := e.look(ctx, req.Template, &l); err != nil {
 		return run.Record{}, err
 	}
-	stage, err := e.putTemplate(ctx, id, req, artifacts)
+	state, err := e.putTemplate(ctx, id, req, l.artifacts)
 	if err != nil {
 		return run.Record{}, err
 	}
-	request, err := json.Marshal(job{
-		Body: req.Template.Body, APIVersion: t.APIVersion, TemplateID: id.String(), Name: req.Name, Source: req.Source,
-		Artifacts: artifacts, Staging: stage, Outputs: req.Outputs,
-	})
+	return newRun(runID, id, state, job{Body: req.Template.Body, Source: req.Source, Outputs: req.Outputs})
+}
+
+// newRun is the record of a run of a template, with what j has of its own.
+func newRun(runID string, id arm.ID, s templateState, j job) (run.Record, error) {
+	j.APIVersion, j.TemplateID, j.Name, j.Artifacts, j.Staging = s.Version, id.String(), id.Name, s.Artifacts, s.Staging
+	request, err := json.Marshal(j)
 	if err != nil {
 		return run.Record{}, fmt.Errorf("encode the run: %w", err)
 	}
 	return run.Record{ID: runID, Template: id.String(), Request: request}, nil
 }
 
-// freeze fetches and freezes every artifact of t.
-func (e *Engine) freeze(ctx context.Context, t *imagetemplate.Template, dir string, sink event.Sink) (map[string]plan.Artifact, error) {
-	artifacts := map[string]plan.Artifact{}
-	for _, ref := range plan.Artifacts(t) {
-		frozen, err := e.freezer(dir, sink).Freeze(ctx, ref.URI, ref.SHA256)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", ref.Pointer, err)
-		}
-		artifacts[ref.URI] = plan.Artifact{URI: ref.URI, SHA256: frozen.SHA256, Size: frozen.Size}
-	}
-	return artifacts, nil
-}
-
-// putTemplate writes the template resource and makes its staging group.
-func (e *Engine) putTemplate(ctx context.Context, id arm.ID, req Request, artifacts map[string]plan.Artifact) (staging, error) {
+// putTemplate writes the template resource of a build and makes its staging
+// group. A template of that name is replaced.
+func (e *Engine) putTemplate(ctx context.Context, id arm.ID, req Request, artifacts map[string]plan.Artifact) (templateState, error) {
 	t := req.Template.Template
 	group, err := e.resources.Get(ctx, id.GroupID())
 	if arm.IsCode(err, arm.CodeNotFound) {
 		err = e.putResource(ctx, id.GroupID(), distribute.TypeGroup, t.Location, nil, map[string]any{"provisioningState": "Succeeded"})
 	}
 	if err != nil {
-		return staging{}, fmt.Errorf("make resource group %s: %w", group.Name, err)
+		return templateState{}, fmt.Errorf("make resource group %s: %w", group.Name, err)
 	}
-	var have templateState
+	s := templateState{Artifacts: artifacts, Version: t.APIVersion}
 	if old, err := e.resources.Get(ctx, id.String()); err == nil {
-		if have, err = decodeTemplate(old); err != nil {
-			return staging{}, err
+		have, err := decodeTemplate(old)
+		if err != nil {
+			return s, err
 		}
+		s.Staging = have.Staging
 	} else if !arm.IsCode(err, arm.CodeNotFound) {
-		return staging{}, err
+		return s, err
 	}
 	// The names are recorded with the template before anything has them, so that
 	// no group is ever without its template.
-	stage := have.Staging
-	if stage.Group == "" {
-		if stage, err = nameStaging(id); err != nil {
-			return staging{}, err
-		}
+	if s.Staging.changed(t.StagingGroup) && s.Staging.Group != "" {
+		return s, errStagingChanged(s.Staging)
 	}
-	var body struct {
-		Identity   json.RawMessage `json:"identity"`
-		Properties json.RawMessage `json:"properties"`
+	if err := s.Staging.name(id, t.StagingGroup); err != nil {
+		return s, err
 	}
-	if err := json.Unmarshal(req.Template.Body, &body); err != nil {
-		return staging{}, fmt.Errorf("read the template's body: %w", err)
-	}
-	internal, err := json.Marshal(templateState{Staging: stage, Artifacts: artifacts, Version: t.APIVersion})
+	p, err := split(req.Template.Body, t)
 	if err != nil {
-		return staging{}, fmt.Errorf("encode the template: %w", err)
+		return s, err
 	}
-	_, _, err = e.resources.Put(ctx, resource.Record{
-		ID: id.String(), Type: typeTemplate, Name: id.Name, Location: t.Location, Tags: t.Tags,
-		Identity: body.Identity, Properties: body.Properties, Internal: internal,
-	}, resource.Condition{})
+	rec, err := s.record(id, p)
 	if err != nil {
-		return staging{}, err
+		return s, err
 	}
-	if err := e.ensureStaging(ctx, id, t.Location, t.ManagedResourceTags, stage); err != nil {
-		return staging{}, fmt.Errorf("make the staging group: %w", err)
+	if _, _, err = e.resources.Put(ctx, rec, resource.Condition{}); err != nil {
+		return s, err
 	}
-	return stage, nil
-}
-
-// DeleteTemplate deletes an image template with its staging group and what is
-// in its storage account.
-func (e *Engine) DeleteTemplate(ctx context.Context, id string) error {
-	rec, err := e.resources.Get(ctx, id)
-	if err != nil {
-		return err
+	before := s.Staging
+	if err := e.ensureStaging(ctx, id, t, &s.Staging); err != nil {
+		return s, fmt.Errorf("make the staging group: %w", err)
 	}
-	active, err := e.runs.List(ctx, run.Filter{Template: rec.ID, States: []run.State{run.Queued, run.Running, run.Canceling}})
-	if err != nil {
-		return err
+	if s.Staging != before {
+		_, err = e.changeTemplate(ctx, id.String(), func(_ *resource.Record, now *templateState) error {
+			now.Staging = s.Staging
+			return nil
+		})
 	}
-	if len(active) > 0 {
-		return arm.Errorf(arm.CodeNotAllowed, "Operation %s/delete is not allowed in run state: %s. cancel run %s first", typeTemplate, active[0].State, active[0].ID)
-	}
-	state, err := decodeTemplate(rec)
-	if err != nil {
-		return err
-	}
-	if state.Staging.Account != "" {
-		if err := e.blobs.DeleteAccount(ctx, state.Staging.Account); err != nil && !arm.IsCode(err, arm.CodeNotFound) {
-			return fmt.Errorf("delete the staging storage account: %w", err)
-		}
-	}
-	if state.Staging.Group != "" {
-		if _, err := e.resources.Delete(ctx, state.Staging.Group, resource.Condition{}); err != nil && !arm.IsCode(err, arm.CodeNotFound) {
-			return fmt.Errorf("delete the staging group: %w", err)
-		}
-	}
-	_, err = e.resources.Delete(ctx, rec.ID, resource.Condition{})
-	return err
+	return s, err
 }
 
 // joinProblems is several findings as one error.

@@ -2,7 +2,6 @@ package build
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -63,13 +62,17 @@ func (e *Engine) work(ctx context.Context, lease *queue.Lease) error {
 		// Another owner undoes and reports; this one only lets go.
 		return errors.Join(err, b.vm.close(), log.Close())
 	}
+	if errors.Is(context.Cause(ctx), queue.ErrStopping) {
+		return errors.Join(b.suspend(ctx), log.Close())
+	}
 	return errors.Join(b.finish(ctx, err, time.Since(start)), log.Close())
 }
 
 // run passes through the phases.
 func (b *builder) run(ctx context.Context) error {
-	if err := json.Unmarshal(b.active.snapshot().Request, &b.job); err != nil {
-		return arm.Errorf(arm.CodeCorrupt, "the request of run %s does not parse: %w", b.active.id(), err)
+	var err error
+	if b.job, err = decodeJob(b.active.snapshot()); err != nil {
+		return err
 	}
 	b.redactor.Add(b.engine.secrets(b.job)...)
 	log, err := b.engine.openCustomizationLog(ctx, b.job.Staging.Account, b.active.id(), b.redactor)
@@ -79,7 +82,7 @@ func (b *builder) run(ctx context.Context) error {
 	b.log, b.sink = log, tee(b.sink, log)
 	b.active.sink = b.sink
 	b.sink.Emit(event.Event{Kind: event.RunStarted, Text: b.job.Name, Target: b.job.TemplateID})
-	parsed := imagetemplate.Parse(b.job.Body, imagetemplate.Options{APIVersion: b.job.APIVersion})
+	parsed := imagetemplate.Parse(b.job.Body, imagetemplate.Options{APIVersion: b.job.APIVersion, Service: b.job.Literal})
 	if parsed.Template == nil {
 		return arm.Errorf(arm.CodeCorrupt, "the template of run %s no longer parses", b.active.id())
 	}
@@ -187,7 +190,7 @@ func (b *builder) finish(ctx context.Context, err error, elapsed time.Duration) 
 	uerr := b.active.update(ctx, func(r *run.Record) error {
 		if r.State == run.Canceling && state != run.Canceled {
 			// A cancel that came after the last phase: what is published stays.
-			state, message = run.Canceled, "The build was canceled"
+			state, message = run.Canceled, messageCanceled
 		}
 		r.State, r.Message, r.SubState = state, message, ""
 		r.FailedStep, r.Outputs, r.EndedAt = b.failedStep, b.outputs, time.Now()
@@ -208,11 +211,24 @@ func (b *builder) finish(ctx context.Context, err error, elapsed time.Duration) 
 	return err
 }
 
+// suspend undoes what the run acquired and leaves it unended, for the service's
+// next start to take up again.
+func (b *builder) suspend(ctx context.Context) error {
+	err := report(b.sink, event.PhaseCleanup, 0, func() error {
+		return errors.Join(b.vm.close(), b.undo.unwind(context.WithoutCancel(ctx)))
+	})
+	b.info("the service stops: its next start begins this build again")
+	if b.log != nil {
+		err = errors.Join(err, b.log.Close())
+	}
+	return err
+}
+
 // outcome is the final state of a run that ended with err.
 func (b *builder) outcome(err error) (run.State, string) {
 	switch {
 	case arm.IsCode(err, arm.CodeCanceled):
-		return run.Canceled, "The build was canceled"
+		return run.Canceled, messageCanceled
 	case err != nil:
 		return run.Failed, err.Error()
 	}

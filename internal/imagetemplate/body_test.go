@@ -70,14 +70,11 @@ func TestBodyRules(t *testing.T) {
 			[]want{notYet("/properties/errorHandling/onCustomizerError", "the build machine is removed after every failure")}},
 		{"unknown error handling", with("2024-02-01", `"errorHandling": {"onCustomizerError": "Cleanup"}`),
 			[]want{failure("/properties/errorHandling/onCustomizerError", "write cleanup: from API version 2024-02-01 on case counts")}},
-		{"staging group", with("2022-02-14", `"stagingResourceGroup": "subscriptions/s/resourceGroups/mine"`),
-			[]want{notYet("/properties/stagingResourceGroup", "a build makes its staging group itself")}},
+		{"staging group", with("2022-02-14", `"stagingResourceGroup": "subscriptions/s/resourceGroups/mine"`), nil},
 		{"staging group by name", with("2022-02-14", `"stagingResourceGroup": "mine"`), []want{
-			{SeverityError, arm.CodeInvalidResourceID, "/properties/stagingResourceGroup", "the id of a resource group"},
-			notYet("/properties/stagingResourceGroup", "a build makes its staging group itself")}},
+			{SeverityError, arm.CodeInvalidResourceID, "/properties/stagingResourceGroup", "the id of a resource group"}}},
 		{"staging group of another type", with("2022-02-14", `"stagingResourceGroup": "`+imageID+`"`), []want{
-			failure("/properties/stagingResourceGroup", "the id of a resource group"),
-			notYet("/properties/stagingResourceGroup", "a build makes its staging group itself")}},
+			failure("/properties/stagingResourceGroup", "the id of a resource group")}},
 		{"empty staging group", with("2022-02-14", `"stagingResourceGroup": ""`), nil},
 		{"automatic run", with("2024-02-01", `"autoRun": {"state": "Enabled"}, "managedResourceTags": {"a": "b"}`), nil},
 		{"automatic run before its time", with("2023-07-01", `"autoRun": {"state": "Enabled"}`), []want{warning("/properties/autoRun", "it came with API version 2024-02-01")}},

@@ -23,9 +23,6 @@ func (r *reader) executable(properties *members) {
 	if properties.given("additionalDataDisks") {
 		r.notExecutable(properties.place("additionalDataDisks"), "data disks are not attached")
 	}
-	if properties.given("stagingResourceGroup") {
-		r.notExecutable(properties.place("stagingResourceGroup"), "a build makes its staging group itself")
-	}
 	for _, key := range []string{"onCustomizerError", "onValidationError"} {
 		if m := properties.object("errorHandling"); m.text(key) == string(Abort) {
 			r.notExecutable(m.place(key), "the build machine is removed after every failure")

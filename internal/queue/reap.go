@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"goldsmith/internal/arm"
 	"goldsmith/internal/run"
@@ -14,20 +15,21 @@ import (
 // delivers it again. The run's lock is held during the call, so two reapers never
 // clean up after the same run, and one that dies is followed by the next.
 //
-// states narrows the search; nil is every unended state. A service leaves Queued
-// out while it runs, because such a run has no owner yet.
-func (q *Queue) Reap(ctx context.Context, states []run.State, gone func(context.Context, run.Record) error) ([]run.Record, error) {
-	if len(states) == 0 {
-		states = []run.State{run.Queued, run.Running, run.Canceling}
-	}
-	unended, err := q.runs.List(ctx, run.Filter{States: states})
+// want narrows the search; nil is every unended run. A queued run that was
+// delivered has no owner yet, and neither has one that waits to be worked again:
+// while a service runs those are not to be taken.
+func (q *Queue) Reap(ctx context.Context, want func(run.Record) bool, gone func(context.Context, run.Record) error) ([]run.Record, error) {
+	unended, err := q.runs.List(ctx, run.Filter{States: []run.State{run.Queued, run.Running, run.Canceling}})
 	if err != nil {
 		return nil, err
 	}
 	var reaped []run.Record
 	var errs []error
-	for _, r := range unended {
-		taken, ok, err := q.reap(ctx, r.ID, gone)
+	for _, r := range slices.Backward(unended) { // the oldest first
+		if want != nil && !want(r) {
+			continue
+		}
+		taken, ok, err := q.reap(ctx, r.ID, want, gone)
 		if ok {
 			reaped = append(reaped, taken)
 		}
@@ -36,7 +38,7 @@ func (q *Queue) Reap(ctx context.Context, states []run.State, gone func(context.
 	return reaped, errors.Join(errs...)
 }
 
-func (q *Queue) reap(ctx context.Context, id string, gone func(context.Context, run.Record) error) (_ run.Record, ok bool, err error) {
+func (q *Queue) reap(ctx context.Context, id string, want func(run.Record) bool, gone func(context.Context, run.Record) error) (_ run.Record, ok bool, err error) {
 	lock, err := q.locks.Hold(id)
 	if arm.IsCode(err, arm.CodeConflict) {
 		return run.Record{}, false, nil // its owner lives
@@ -48,6 +50,9 @@ func (q *Queue) reap(ctx context.Context, id string, gone func(context.Context, 
 	r, err := q.runs.Get(ctx, id)
 	if err != nil || r.State.Ended() {
 		return run.Record{}, false, ignore(err, arm.CodeNotFound)
+	}
+	if want != nil && !want(r) {
+		return run.Record{}, false, nil // it changed hands meanwhile
 	}
 	r, err = q.runs.Expire(ctx, id, r.Epoch)
 	if err != nil {

@@ -22,7 +22,8 @@ type Template struct {
 	Customize  []Object // nil for one step that says hello
 	Distribute []Object // nil for a managed image
 	VMProfile  Object
-	Minutes    int // buildTimeoutInMinutes
+	Minutes    int    // buildTimeoutInMinutes
+	Staging    string // stagingResourceGroup
 }
 
 // Shell is a customizer with inline commands.
@@ -75,6 +76,9 @@ func (l *Lab) Request(name string, t Template) build.Request {
 	properties := Object{"source": t.Source, "customize": t.Customize, "distribute": t.Distribute, "buildTimeoutInMinutes": t.Minutes}
 	if t.VMProfile != nil {
 		properties["vmProfile"] = t.VMProfile
+	}
+	if t.Staging != "" {
+		properties["stagingResourceGroup"] = t.Staging
 	}
 	body, err := json.Marshal(Object{
 		"apiVersion": "2022-07-01",
