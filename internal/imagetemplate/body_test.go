@@ -148,7 +148,7 @@ func TestBodyValues(t *testing.T) {
 		ErrorHandling: ErrorHandling{OnCustomizerError: Cleanup, OnValidationError: Abort},
 		BuildTimeout:  80 * time.Minute,
 		VMProfile: VMProfile{Size: "Standard_D2s_v3", OSDiskSizeGB: 64, Identities: []string{identityID},
-			VNet: &VNet{SubnetID: subnetID, ContainerSubnetID: subnetID + "2"}},
+			VNet: &VNet{SubnetID: subnetID, ContainerSubnetID: subnetID + "2", Pointer: "/properties/vmProfile/vnetConfig"}},
 		DataDisks: []DataDisk{{10}, {0}}, StagingGroup: &group, AutoRun: true,
 		ManagedResourceTags: map[string]string{"C": "d"},
 	}

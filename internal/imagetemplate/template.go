@@ -196,6 +196,7 @@ type VNet struct {
 	ContainerSubnetID string
 	ProxyVMSize       string
 	ByName            *VNetName
+	Pointer           string // JSON pointer of the network in the file
 }
 
 // VNetName is a virtual network of the template's subscription, by name

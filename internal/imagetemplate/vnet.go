@@ -12,6 +12,7 @@ const subnetType = "Microsoft.Network/virtualNetworks/subnets"
 func (r *reader) vnet(v *value) *VNet {
 	m := v.object
 	n := &VNet{
+		Pointer:           v.at.pointer,
 		SubnetID:          m.text("subnetId"),
 		ContainerSubnetID: m.text("containerInstanceSubnetId"),
 		ProxyVMSize:       m.text("proxyVmSize"),
@@ -108,5 +109,5 @@ func (r *reader) vnetByName(properties *members) *VNet {
 			r.report.bad(v.at, v.text, "it must be a name, not an id")
 		}
 	}
-	return &VNet{ByName: n}
+	return &VNet{ByName: n, Pointer: found.at.pointer}
 }

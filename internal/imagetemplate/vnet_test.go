@@ -92,7 +92,7 @@ func TestVNetByName(t *testing.T) {
 				{"unknown name", in(may, place, `{"vnet": "x"}`), []want{failure(at, "Missing field 'name'"), warning(at+"/vnet", "is ignored")}},
 			})
 			r := in(may, place, full).parse()
-			if d := cmp.Diff(&VNet{ByName: &VNetName{"net", "build", "g"}}, r.Template.VMProfile.VNet); d != "" {
+			if d := cmp.Diff(&VNet{ByName: &VNetName{"net", "build", "g"}, Pointer: at}, r.Template.VMProfile.VNet); d != "" {
 				t.Errorf("vnet (-want +got):\n%s", d)
 			}
 			for _, version := range Versions() {
