@@ -66,8 +66,7 @@ func (x *exchange) authorize(ctx context.Context, r *Request, t target) (narrow 
 	if x.route.list && x.route.typ.Narrows && r.Group == "" && x.hr.Method == http.MethodGet {
 		return true, nil
 	}
-	return false, arm.Errorf(codeForbidden, "the client '%s' with object id '%s' does not have authorization to perform action '%s' over scope '%s' or the scope is invalid. If access was recently granted, please refresh your credentials.",
-		r.Caller.Name, r.Caller.ObjectID, x.route.permission, r.ID)
+	return false, ErrForbidden(r, x.route.permission, r.ID)
 }
 
 type readerKey struct{}

@@ -28,6 +28,10 @@ const (
 	codeParentNotFound    arm.Code = "ParentResourceNotFound"
 	codeGroupBeingDeleted arm.Code = "ResourceGroupBeingDeleted"
 	codeUnavailable       arm.Code = "ServerShuttingDown"
+	codeLocationRequired  arm.Code = "LocationRequired"
+	codeLocationFixed     arm.Code = "InvalidResourceLocation"
+	codeNested            arm.Code = "CannotDeleteResource"
+	codeBadTag            arm.Code = "InvalidTag"
 )
 
 // statuses are the HTTP status of each code; any other is 400, so that a new
@@ -49,6 +53,8 @@ var statuses = map[arm.Code]int{
 	codeBodyIncomplete:    http.StatusRequestTimeout,
 	codeNotRegistered:     http.StatusConflict,
 	codeGroupBeingDeleted: http.StatusConflict,
+	codeLocationFixed:     http.StatusConflict,
+	codeNested:            http.StatusConflict,
 	arm.CodeConflict:      http.StatusConflict,
 	arm.CodeNotAllowed:    http.StatusMethodNotAllowed,
 
@@ -139,4 +145,15 @@ func ErrResourceNotFound(typ, name, group string) error {
 // ErrGroupNotFound is the 404 of a resource group, in the words of Azure.
 func ErrGroupNotFound(name string) error {
 	return arm.Errorf(arm.CodeGroupNotFound, "resource group '%s' could not be found.", name)
+}
+
+// ErrGroupBeingDeleted is the 409 of a write in a group that is being deleted.
+func ErrGroupBeingDeleted(name string) error {
+	return arm.Errorf(codeGroupBeingDeleted, "the resource group '%s' is in deprovisioning state and cannot perform this operation.", name)
+}
+
+// ErrForbidden is the 403 of a caller who may not do action at scope.
+func ErrForbidden(r *Request, action, scope string) error {
+	return arm.Errorf(codeForbidden, "the client '%s' with object id '%s' does not have authorization to perform action '%s' over scope '%s' or the scope is invalid. If access was recently granted, please refresh your credentials.",
+		r.Caller.Name, r.Caller.ObjectID, action, scope)
 }

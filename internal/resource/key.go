@@ -57,8 +57,11 @@ func Page(records []Record, size int) (page []Record, next string) {
 		return records, ""
 	}
 	page = records[:size]
-	return page, base64.RawURLEncoding.EncodeToString([]byte(Key(page[size-1].ID)))
+	return page, TokenAfter(page[size-1].ID)
 }
+
+// TokenAfter is the token of the page that begins behind the record with id.
+func TokenAfter(id string) string { return base64.RawURLEncoding.EncodeToString([]byte(Key(id))) }
 
 // ParsePageToken returns the key after which a page starts, "" for the first.
 // Tokens come from clients: the error is CodeValidationFailed.
