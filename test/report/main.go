@@ -7,7 +7,9 @@ import (
 	"bufio"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -26,6 +28,7 @@ type testEvent struct {
 func main() {
 	var passed, failed, skipped int
 	output := map[string][]string{}
+	faulty := map[string]bool{} // packages with a failed test
 	slow := map[string]float64{}
 	in := bufio.NewScanner(os.Stdin)
 	in.Buffer(make([]byte, 1<<20), 64<<20)
@@ -50,6 +53,11 @@ func main() {
 				fmt.Printf("%-4s %-50s %7.1fs\n", map[string]string{"pass": "ok", "skip": "-", "fail": "FAIL"}[e.Action], e.Package, e.Elapsed)
 				if e.Action == "fail" {
 					fmt.Print(strings.Join(output[key], ""))
+					if !faulty[e.Package] {
+						// A leak, a panic or the time limit ended the package: no test failed.
+						failed++
+						unfinished(output, e.Package)
+					}
 				}
 				continue
 			}
@@ -60,6 +68,7 @@ func main() {
 				skipped++
 			case "fail":
 				failed++
+				faulty[e.Package] = true
 				fmt.Printf("--- FAIL %s\n%s", key, strings.Join(output[key], ""))
 			}
 			slow[key] = e.Elapsed
@@ -87,5 +96,14 @@ func main() {
 	fmt.Printf("%d passed, %d failed\n", passed, failed)
 	if failed > 0 || skipped > 0 || passed == 0 {
 		os.Exit(1)
+	}
+}
+
+// unfinished prints what the tests of pkg said that had not ended.
+func unfinished(output map[string][]string, pkg string) {
+	for _, key := range slices.Sorted(maps.Keys(output)) {
+		if strings.HasPrefix(key, pkg+" ") && key != pkg+" " {
+			fmt.Printf("--- UNFINISHED %s\n%s", key, strings.Join(output[key], ""))
+		}
 	}
 }
