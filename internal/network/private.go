@@ -16,6 +16,8 @@ import (
 	"goldsmith/internal/network/frame"
 	"goldsmith/internal/network/gateway"
 	"goldsmith/internal/network/netswitch"
+	"goldsmith/internal/network/rules"
+	"goldsmith/internal/nsg"
 )
 
 type (
@@ -25,10 +27,12 @@ type (
 	Egress = gateway.Egress
 	// Service opens a connection to something of the host that is published inside.
 	Service = gateway.Service
+	// Denial is traffic that the security rules of a machine's card refused.
+	Denial = rules.Denial
 )
 
-// GatewayMAC is the gateway's hardware address on every private network, so
-// that what a restored guest remembers of it stays true.
+// GatewayMAC is the gateway's hardware address on every network, so that what a
+// restored guest remembers of it stays true.
 const GatewayMAC = "52:54:00:67:6d:01"
 
 // sshPort is the only port of a build VM that the builder uses by default.
@@ -38,13 +42,34 @@ const sshPort = 22
 // its wire before a new one is refused.
 const unplugGrace = 2 * time.Second
 
-// Config is what can differ between private networks. The zero value is a
-// network with the default egress policy and nothing published.
+// Config is what can differ between networks. The zero value is a private network
+// with the default egress policy, no security rules and nothing published.
 type Config struct {
 	Name   string // whose network it is, for errors
 	Egress Egress
-	// Services are host services published inside: at an address of BuildSubnet,
-	// usually BuildGateway, or any other the guest would reach by its gateway.
+
+	// Subnet, Router and Guest are the build VM's subnet, its router, and the
+	// build VM's address; zero values are those of every private network.
+	Subnet        netip.Prefix
+	Router, Guest netip.Addr
+	// Builder is the address that the builder's connections come from; the zero
+	// value is Router.
+	Builder netip.Addr
+	// Inside are prefixes beside Subnet that belong to the network or to its
+	// peers. Services can be there; nothing of them is looked for outside.
+	Inside []netip.Prefix
+	// Policy is what the security groups say about the build VM's card; nil lets
+	// everything pass.
+	Policy *nsg.Policy
+	// Proxy is the deployment behind a private link; nil gives the builder a
+	// direct way to the build VM.
+	Proxy *Proxy
+	// OnDenied hears of each different packet that the rules refused, once, from
+	// the path of frames: it must not wait. card is "build" or "proxy".
+	OnDenied func(card string, d Denial)
+
+	// Services are host services published inside: at an address of Subnet,
+	// usually Router, or any other the guest would reach by its router.
 	Services map[netip.AddrPort]Service
 	// Records are names that resolve inside only.
 	Records map[string]netip.Addr
@@ -60,15 +85,13 @@ type Config struct {
 	Dial gateway.DialFunc
 }
 
-// Private is the private network of one build.
+// Private is the network of one build.
 type Private struct {
-	name  string
-	ports []uint16
-	mtu   int
-	mac   frame.MAC
-
-	sw *netswitch.Switch
-	gw *gateway.Gateway
+	cfg  Config
+	mac  frame.MAC
+	sw   *netswitch.Switch
+	gw   *gateway.Gateway
+	link *link // nil without a proxy
 
 	attaching chan struct{} // a lock that can be waited for with a context
 	watchers  sync.WaitGroup
@@ -76,59 +99,100 @@ type Private struct {
 	close  func() error // shutdown, once
 	mu     sync.Mutex
 	closed bool
-	port   *netswitch.Port // the newest, possibly ended
-	freed  chan struct{}   // closed when port and all connections over it are gone
+	build  slot
+	proxy  slot
+}
+
+// slot is the place of one machine.
+type slot struct {
+	port  *netswitch.Port // the newest, possibly ended
+	freed chan struct{}   // closed when port and all connections over it are gone
 }
 
 var _ Network = (*Private)(nil)
 
-// NewPrivate makes a private network; the dynamic type is *Private. The error
-// is arm.CodeInternal.
+// NewPrivate makes a network; the dynamic type is *Private. The error is
+// arm.CodeInternal.
 func NewPrivate(cfg Config) (Network, error) {
-	n := &Private{name: cfg.Name, ports: cfg.GuestPorts, mtu: cfg.MTU, sw: netswitch.New(), attaching: make(chan struct{}, 1)}
+	if cfg.Name == "" {
+		cfg.Name = "private"
+	}
+	if cfg.GuestPorts == nil {
+		cfg.GuestPorts = []uint16{sshPort}
+	}
+	if !cfg.Subnet.IsValid() {
+		cfg.Subnet, cfg.Router, cfg.Guest = BuildSubnet, BuildGateway, BuildAddress
+	}
+	if !cfg.Builder.IsValid() {
+		cfg.Builder = cfg.Router
+	}
+	n := &Private{cfg: cfg, sw: netswitch.New(), attaching: make(chan struct{}, 1)}
 	n.close = sync.OnceValue(n.shutdown)
-	if n.name == "" {
-		n.name = "private"
-	}
-	if n.ports == nil {
-		n.ports = []uint16{sshPort}
-	}
-	gatewayMAC, err := frame.ParseMAC(GatewayMAC)
-	if err != nil {
-		return nil, n.fault(err)
-	}
-	if n.mac, err = frame.ParseMAC(BuildMAC); err != nil {
-		return nil, n.fault(err)
-	}
-	gc := gateway.Config{
-		Name: "gateway", MAC: gatewayMAC, Addr: BuildGateway, Subnet: BuildSubnet, MTU: cfg.MTU,
-		Leases: []gateway.Lease{{MAC: n.mac, Addr: BuildAddress}},
-		Egress: cfg.Egress, Services: cfg.Services, Records: cfg.Records, OnFlow: cfg.OnFlow, Dial: cfg.Dial,
-	}
-	if cfg.Resolvers != nil {
-		gc.Resolvers = func() ([]netip.AddrPort, error) { return cfg.Resolvers, nil }
-	}
-	if n.gw, err = gateway.New(n.sw, gc); err != nil {
-		return nil, n.fault(errors.Join(err, n.sw.Close()))
+	if err := n.start(); err != nil {
+		return nil, n.fault(errors.Join(err, n.Close()))
 	}
 	return n, nil
 }
 
+func (n *Private) start() error {
+	cfg := n.cfg
+	gatewayMAC, err := frame.ParseMAC(GatewayMAC)
+	if err != nil {
+		return err
+	}
+	if n.mac, err = frame.ParseMAC(BuildMAC); err != nil {
+		return err
+	}
+	lease := gateway.Lease{MAC: n.mac, Addr: cfg.Guest}
+	gc := gateway.Config{
+		Name: "gateway", MAC: gatewayMAC, Addr: cfg.Router, Subnet: cfg.Subnet, Inside: cfg.Inside, MTU: cfg.MTU,
+		Egress: cfg.Egress, Services: cfg.Services, Records: cfg.Records, OnFlow: cfg.OnFlow, Dial: cfg.Dial,
+		Platform: []netip.Addr{ServiceAddress, nsg.ProbeAddress},
+	}
+	if cfg.Resolvers != nil {
+		gc.Resolvers = func() ([]netip.AddrPort, error) { return cfg.Resolvers, nil }
+	}
+	if p := cfg.Proxy; p != nil {
+		proxyMAC, err := frame.ParseMAC(ProxyMAC)
+		if err != nil {
+			return err
+		}
+		lease.Router, lease.Inside = p.Addr, cfg.Inside
+		gc.Outlet = proxyMAC
+		gc.Leases = append(gc.Leases, gateway.Lease{MAC: proxyMAC, Addr: p.Addr})
+	}
+	gc.Leases = append(gc.Leases, lease)
+	if n.gw, err = gateway.New(n.sw, gc); err != nil {
+		return err
+	}
+	if cfg.Proxy != nil {
+		n.link, err = newLink(n)
+	}
+	return err
+}
+
 func (n *Private) fault(err error) error {
-	return arm.Errorf(arm.CodeInternal, "network of %s: %w", n.name, err)
+	return arm.Errorf(arm.CodeInternal, "network of %s: %w", n.cfg.Name, err)
 }
 
 // AttachBuildVM makes the port of the build VM and returns the machine's end of
 // its wire, a close-on-exec stream socket; the caller owns it. While the machine
 // before still holds its end the error is arm.CodeConflict.
 func (n *Private) AttachBuildVM(ctx context.Context) (*os.File, error) {
+	return n.attach(ctx, &n.build, n.cfg.Policy, netswitch.PortConfig{
+		Name: "build", MAC: n.mac, Addrs: []netip.Addr{n.cfg.Guest}, MTU: n.cfg.MTU,
+	})
+}
+
+// attach makes the port of one machine.
+func (n *Private) attach(ctx context.Context, s *slot, policy *nsg.Policy, pc netswitch.PortConfig) (*os.File, error) {
 	select {
 	case n.attaching <- struct{}{}:
 		defer func() { <-n.attaching }()
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
-	if err := n.awaitFree(ctx); err != nil {
+	if err := n.awaitFree(ctx, s); err != nil {
 		return nil, err
 	}
 	ours, machine, err := wirePair()
@@ -140,26 +204,40 @@ func (n *Private) AttachBuildVM(ctx context.Context) (*os.File, error) {
 	if n.closed {
 		return nil, n.fault(errors.Join(netswitch.ErrClosed, ours.Close(), machine.Close()))
 	}
-	port, err := n.sw.Attach(ours, netswitch.PortConfig{
-		Name: "build", MAC: n.mac, Addrs: []netip.Addr{BuildAddress}, MTU: n.mtu,
-	})
+	if policy != nil {
+		report := func(d Denial) {
+			if n.cfg.OnDenied != nil {
+				n.cfg.OnDenied(pc.Name, d)
+			}
+		}
+		pc.Filter = rules.New(pc.Addrs[0], n.cfg.Router, policy, report).Pass
+	}
+	port, err := n.sw.Attach(ours, pc)
 	if err != nil {
 		return nil, n.fault(errors.Join(err, machine.Close()))
 	}
 	freed := make(chan struct{})
-	n.port, n.freed = port, freed
+	s.port, s.freed = port, freed
 	n.watchers.Go(func() {
 		<-port.Done()
-		n.gw.Reset() // nobody is left at the other end of these connections
+		n.reset() // nobody is left at the other end of these connections
 		close(freed)
 	})
 	return machine, nil
 }
 
-// awaitFree waits until the build VM's port has no machine, for a short time.
-func (n *Private) awaitFree(ctx context.Context) error {
+// reset ends every connection of the network.
+func (n *Private) reset() {
+	n.gw.Reset()
+	if n.link != nil {
+		n.link.reset()
+	}
+}
+
+// awaitFree waits until a slot has no machine, for a short time.
+func (n *Private) awaitFree(ctx context.Context, s *slot) error {
 	n.mu.Lock()
-	freed := n.freed
+	freed := s.freed
 	n.mu.Unlock()
 	if freed == nil {
 		return nil
@@ -172,22 +250,29 @@ func (n *Private) awaitFree(ctx context.Context) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	case <-grace.C:
-		return arm.Errorf(arm.CodeConflict, "network of %s: a machine is still plugged in; unplug its network card or close it first", n.name)
+		return arm.Errorf(arm.CodeConflict, "network of %s: a machine is still plugged in; unplug its network card or close it first", n.cfg.Name)
 	}
 }
 
-// DialGuest opens a TCP connection to a port of the build VM. The error is
-// arm.CodeNotAllowed for a port that is not open to the builder,
+// DialGuest opens a TCP connection to a port of the build VM, over the private
+// link where there is one, once the load balancer finds the proxy healthy. The
+// error is arm.CodeNotAllowed for a port that is not open to the builder,
 // arm.CodeGuestNotReady when nothing answers there, or ctx's cause. The
 // connection fails when the machine's wire does.
 func (n *Private) DialGuest(ctx context.Context, port uint16) (net.Conn, error) {
-	if !slices.Contains(n.ports, port) {
-		return nil, arm.Errorf(arm.CodeNotAllowed, "network of %s: port %d of the build vm is not open to the builder, only %v", n.name, port, n.ports)
+	if !slices.Contains(n.cfg.GuestPorts, port) {
+		return nil, arm.Errorf(arm.CodeNotAllowed, "network of %s: port %d of the build vm is not open to the builder, only %v", n.cfg.Name, port, n.cfg.GuestPorts)
 	}
 	if !n.plugged() {
-		return nil, arm.Errorf(arm.CodeGuestNotReady, "network of %s: no machine is plugged in", n.name)
+		return nil, arm.Errorf(arm.CodeGuestNotReady, "network of %s: no machine is plugged in", n.cfg.Name)
 	}
-	conn, err := n.gw.Dial(ctx, netip.AddrPortFrom(BuildAddress, port))
+	var conn net.Conn
+	var err error
+	if n.link != nil {
+		conn, err = n.link.dial(ctx)
+	} else {
+		conn, err = n.gw.DialFrom(ctx, n.cfg.Builder, netip.AddrPortFrom(n.cfg.Guest, port))
+	}
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, fmt.Errorf("dial port %d of the build vm: %w", port, err)
@@ -200,29 +285,29 @@ func (n *Private) DialGuest(ctx context.Context, port uint16) (net.Conn, error) 
 func (n *Private) plugged() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.freed == nil {
+	if n.build.freed == nil {
 		return false
 	}
 	select {
-	case <-n.freed:
+	case <-n.build.freed:
 		return false
 	default:
 		return true
 	}
 }
 
-// SetTap shows every frame that passes a port of the network ("build",
-// "gateway") to tap; nil ends that.
+// SetTap shows every frame that passes a port of the network ("build", "gateway",
+// and with a proxy "proxy", "balancer", "link") to tap; nil ends that.
 func (n *Private) SetTap(tap netswitch.Tap) { n.sw.SetTap(tap) }
 
 // Stats is what passed the build VM's newest port; zero before the first.
 func (n *Private) Stats() netswitch.Stats {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.port == nil {
+	if n.build.port == nil {
 		return netswitch.Stats{}
 	}
-	return n.port.Stats()
+	return n.build.port.Stats()
 }
 
 // Close implements Network. It can be called again.
@@ -232,9 +317,16 @@ func (n *Private) shutdown() error {
 	n.mu.Lock()
 	n.closed = true
 	n.mu.Unlock()
-	err := errors.Join(n.sw.Close(), n.gw.Close())
+	var errs []error
+	if n.link != nil {
+		errs = append(errs, n.link.close())
+	}
+	errs = append(errs, n.sw.Close())
+	if n.gw != nil {
+		errs = append(errs, n.gw.Close())
+	}
 	n.watchers.Wait()
-	if err != nil {
+	if err := errors.Join(errs...); err != nil {
 		return n.fault(err)
 	}
 	return nil

@@ -14,6 +14,11 @@ import (
 type Lease struct {
 	MAC  frame.MAC
 	Addr netip.Addr
+	// Router is the machine's way out of the subnet; the zero value is the gateway.
+	Router netip.Addr
+	// Inside are the prefixes that are reached by the gateway when Router is
+	// another.
+	Inside []netip.Prefix
 }
 
 // leaseSeconds is "for ever" (RFC 2131 section 3.3): a guest may be saved, and
@@ -51,7 +56,7 @@ func (s *dhcpServer) reply(b []byte) (answer []byte, handled bool) {
 	if i < 0 {
 		return nil, true
 	}
-	resp := s.decide(req, s.leases[i].Addr)
+	resp := s.decide(req, s.leases[i])
 	if resp == nil {
 		return nil, true
 	}
@@ -70,9 +75,13 @@ func (s *dhcpServer) reply(b []byte) (answer []byte, handled bool) {
 	return out.Frame(), true
 }
 
-// decide is the server's side of RFC 2131 section 4.3 for a machine whose only
-// address is lease.
-func (s *dhcpServer) decide(req *dhcpv4.DHCPv4, lease netip.Addr) *dhcpv4.DHCPv4 {
+// decide is the server's side of RFC 2131 section 4.3 for a machine with one
+// lease.
+func (s *dhcpServer) decide(req *dhcpv4.DHCPv4, l Lease) *dhcpv4.DHCPv4 {
+	lease, router := l.Addr, l.Router
+	if !router.IsValid() {
+		router = s.addr
+	}
 	mods := []dhcpv4.Modifier{
 		dhcpv4.WithServerIP(s.addr.AsSlice()),
 		dhcpv4.WithOption(dhcpv4.OptServerIdentifier(s.addr.AsSlice())),
@@ -100,10 +109,13 @@ func (s *dhcpServer) decide(req *dhcpv4.DHCPv4, lease netip.Addr) *dhcpv4.DHCPv4
 	if kind != dhcpv4.MessageTypeNak {
 		mods = append(mods,
 			dhcpv4.WithNetmask(net.CIDRMask(s.subnet.Bits(), 32)),
-			dhcpv4.WithRouter(s.addr.AsSlice()),
+			dhcpv4.WithRouter(router.AsSlice()),
 			dhcpv4.WithDNS(s.addr.AsSlice()),
 			dhcpv4.WithOption(dhcpv4.Option{Code: dhcpv4.OptionInterfaceMTU, Value: dhcpv4.Uint16(s.mtu)}),
 		)
+		if routes := s.routes(l); len(routes) > 0 {
+			mods = append(mods, dhcpv4.WithOption(dhcpv4.OptClasslessStaticRoute(routes...)))
+		}
 		if req.MessageType() != dhcpv4.MessageTypeInform {
 			mods = append(mods, dhcpv4.WithYourIP(lease.AsSlice()), dhcpv4.WithLeaseTime(leaseSeconds))
 		}
@@ -113,4 +125,20 @@ func (s *dhcpServer) decide(req *dhcpv4.DHCPv4, lease netip.Addr) *dhcpv4.DHCPv4
 		return nil
 	}
 	return resp
+}
+
+// routes are the routes of a machine with a router of its own. A client that
+// takes them ignores the router option (RFC 3442), so the default route is among
+// them.
+func (s *dhcpServer) routes(l Lease) []*dhcpv4.Route {
+	if !l.Router.IsValid() {
+		return nil
+	}
+	routes := []*dhcpv4.Route{{Dest: &net.IPNet{IP: net.IPv4zero.To4(), Mask: net.CIDRMask(0, 32)}, Router: l.Router.AsSlice()}}
+	for _, p := range l.Inside {
+		if p.Addr().Is4() && !(p.Bits() >= s.subnet.Bits() && s.subnet.Contains(p.Addr())) {
+			routes = append(routes, &dhcpv4.Route{Dest: &net.IPNet{IP: p.Masked().Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), 32)}, Router: s.addr.AsSlice()})
+		}
+	}
+	return routes
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/miekg/dns"
 	"golang.org/x/net/netutil"
+	"goldsmith/internal/network/stream"
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
@@ -56,7 +57,7 @@ type dnsServer struct {
 }
 
 func newDNSServer(g *Gateway) (*dnsServer, error) {
-	at := tcpip.FullAddress{NIC: nic, Addr: netAddr(g.cfg.Addr), Port: dnsPort}
+	at := tcpip.FullAddress{NIC: nic, Addr: stream.Addr(g.cfg.Addr), Port: dnsPort}
 	packets, err := gonet.DialUDP(g.stack, &at, nil, ipv4.ProtocolNumber)
 	if err != nil {
 		return nil, err

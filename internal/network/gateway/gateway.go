@@ -11,11 +11,13 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
 	"goldsmith/internal/network/frame"
 	"goldsmith/internal/network/netswitch"
+	"goldsmith/internal/network/stream"
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/network/arp"
@@ -47,6 +49,14 @@ type Config struct {
 	Subnet netip.Prefix // inside network, which holds Addr
 	MTU    int          // bytes; 0 is netswitch.DefaultMTU
 	Leases []Lease      // who gets which address
+	// Outlet is the only machine whose packets go outside; the zero value lets
+	// all do so.
+	Outlet frame.MAC
+	// Inside are prefixes behind the gateway that hold services only and are
+	// never looked for outside. Subnet need not be among them.
+	Inside []netip.Prefix
+	// Platform are addresses from which this program dials machines inside.
+	Platform []netip.Addr
 
 	Egress Egress
 	// Services are published inside. An address of Subnet becomes the gateway's
@@ -160,7 +170,7 @@ func (g *Gateway) start() error {
 		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol, arp.NewProtocol},
 		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol, udp.NewProtocol, icmp.NewProtocol4},
 	})
-	if err := tune(g.stack); err != nil {
+	if err := stream.Tune(g.stack); err != nil {
 		return err
 	}
 	steps := []func() tcpip.Error{
@@ -173,14 +183,14 @@ func (g *Gateway) start() error {
 		steps = append(steps, func() tcpip.Error {
 			return g.stack.AddProtocolAddress(nic, tcpip.ProtocolAddress{
 				Protocol:          ipv4.ProtocolNumber,
-				AddressWithPrefix: tcpip.AddressWithPrefix{Address: netAddr(addr), PrefixLen: g.cfg.Subnet.Bits()},
+				AddressWithPrefix: tcpip.AddressWithPrefix{Address: stream.Addr(addr), PrefixLen: g.cfg.Subnet.Bits()},
 			}, stack.AddressProperties{})
 		})
 	}
 	// Who has which address is known; nobody is asked and nobody can lie.
 	for _, l := range g.cfg.Leases {
 		steps = append(steps, func() tcpip.Error {
-			return g.stack.AddStaticNeighbor(nic, ipv4.ProtocolNumber, netAddr(l.Addr), tcpip.LinkAddress(l.MAC[:]))
+			return g.stack.AddStaticNeighbor(nic, ipv4.ProtocolNumber, stream.Addr(l.Addr), tcpip.LinkAddress(l.MAC[:]))
 		})
 	}
 	for _, step := range steps {
@@ -198,22 +208,6 @@ func (g *Gateway) start() error {
 	return err
 }
 
-// tune sets the netstack's TCP for a link without delay or damage.
-func tune(s *stack.Stack) error {
-	sack := tcpip.TCPSACKEnabled(true)
-	moderate := tcpip.TCPModerateReceiveBufferOption(true)
-	receive := tcpip.TCPReceiveBufferSizeRangeOption{Min: 4 << 10, Default: 256 << 10, Max: 4 << 20}
-	send := tcpip.TCPSendBufferSizeRangeOption{Min: 4 << 10, Default: 256 << 10, Max: 1 << 20}
-	// A guest must not pile up ended connections here.
-	timeWait := tcpip.TCPTimeWaitTimeoutOption(5 * time.Second)
-	for _, opt := range []tcpip.SettableTransportProtocolOption{&sack, &moderate, &receive, &send, &timeWait} {
-		if err := s.SetTransportProtocolOption(tcp.ProtocolNumber, opt); err != nil {
-			return errors.New(err.String())
-		}
-	}
-	return nil
-}
-
 // intercept takes what the netstack must not see: DHCP, which it cannot serve,
 // and questions for addresses that are not the gateway's, which it would answer
 // because its NIC takes packets to every address.
@@ -222,11 +216,57 @@ func (g *Gateway) intercept(b []byte) bool {
 		target := header.ARP(b[frame.HeaderSize:]).ProtocolAddressTarget()
 		return !g.owned[netip.AddrFrom4([4]byte(target))]
 	}
+	if g.cfg.Outlet != (frame.MAC{}) && g.astray(b) {
+		return true
+	}
 	answer, handled := g.dhcp.reply(b)
 	if answer != nil {
 		g.link.Send(answer)
 	}
 	return handled
+}
+
+// astray reports whether a frame goes outside without having come by the outlet.
+// The port has proved who sent it.
+func (g *Gateway) astray(b []byte) bool {
+	if len(b) < frame.HeaderSize+header.IPv4MinimumSize || header.Ethernet(b).Type() != header.IPv4ProtocolNumber || frame.Source(b) == g.cfg.Outlet {
+		return false
+	}
+	ip := header.IPv4(b[frame.HeaderSize:])
+	to := netip.AddrFrom4(ip.DestinationAddress().As4())
+	if !ip.IsValid(len(ip)) || g.isInside(to) || to.IsMulticast() || to == broadcastAddr || slices.Contains(g.cfg.Platform, to) || g.isService(to) {
+		return false
+	}
+	flow := Flow{Remote: netip.AddrPortFrom(to, 0)}
+	switch transport := ip.Payload(); {
+	case ip.FragmentOffset() != 0 || len(transport) < header.UDPMinimumSize:
+		return true
+	case ip.TransportProtocol() == header.TCPProtocolNumber:
+		flow.Protocol, flow.Remote = "tcp", netip.AddrPortFrom(to, header.UDP(transport).DestinationPort())
+	case ip.TransportProtocol() == header.UDPProtocolNumber:
+		flow.Protocol, flow.Remote = "udp", netip.AddrPortFrom(to, header.UDP(transport).DestinationPort())
+	default:
+		return true
+	}
+	flow.Name = g.names.lookup(to)
+	g.flows.refuse(flow, "the proxy vm is the only way out of this subnet")
+	return true
+}
+
+var broadcastAddr = netip.AddrFrom4([4]byte{255, 255, 255, 255})
+
+// isInside reports whether addr is one of the network's.
+func (g *Gateway) isInside(addr netip.Addr) bool {
+	return g.cfg.Subnet.Contains(addr) || contains(g.cfg.Inside, addr)
+}
+
+func (g *Gateway) isService(addr netip.Addr) bool {
+	for at := range g.cfg.Services {
+		if at.Addr() == addr {
+			return true
+		}
+	}
+	return false
 }
 
 // Reset ends every connection that crosses the gateway now. New ones can be
@@ -274,8 +314,6 @@ func (g *Gateway) enter() (ctx context.Context, done func(), ok bool) {
 	g.work.Add(1)
 	return g.epoch, g.work.Done, true
 }
-
-func netAddr(a netip.Addr) tcpip.Address { return tcpip.AddrFromSlice(a.AsSlice()) }
 
 func addrPort(a tcpip.Address, port uint16) netip.AddrPort {
 	ip, _ := netip.AddrFromSlice(a.AsSlice())

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -21,7 +22,7 @@ func (e refusedError) Error() string { return string(e) }
 // The error is refusedError, or why the answer cannot be known.
 func (g *Gateway) permit(addr netip.Addr) error {
 	// The private subnet may exist around the host too; that one is another.
-	if g.cfg.Subnet.Contains(addr) {
+	if g.isInside(addr) || slices.Contains(g.cfg.Platform, addr) {
 		return refusedError(fmt.Sprintf("%v is inside this network, and nothing is published there", addr))
 	}
 	own, err := g.cfg.HostNetworks()

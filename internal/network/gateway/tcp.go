@@ -3,6 +3,7 @@ package gateway
 import (
 	"fmt"
 
+	"goldsmith/internal/network/stream"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 	"gvisor.dev/gvisor/pkg/waiter"
 )
@@ -47,7 +48,7 @@ func (g *Gateway) handleTCP(r *tcp.ForwarderRequest) {
 		return
 	}
 	g.flows.begin(flow)
-	inside := newInsideConn(&queue, ep)
-	sent, received := relay(ctx, inside, outside, g.cfg.TCPIdle)
+	inside := stream.NewConn(&queue, ep)
+	sent, received := stream.Relay(ctx, inside, outside, g.cfg.TCPIdle)
 	g.flows.end(flow, sent, received)
 }

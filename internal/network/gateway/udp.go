@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"goldsmith/internal/network/stream"
 	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
@@ -26,7 +27,7 @@ func (g *Gateway) handleUDP(id stack.TransportEndpointID, pkt *stack.PacketBuffe
 	if !ok {
 		return true
 	}
-	if g.cfg.Subnet.Contains(flow.Remote.Addr()) {
+	if g.isInside(flow.Remote.Addr()) {
 		done()
 		return false
 	}
@@ -76,7 +77,7 @@ func (g *Gateway) relayUDP(ctx context.Context, guest *gonet.UDPConn, outside ne
 		_ = outside.Close()
 	})
 	stop := context.AfterFunc(ctx, closeBoth)
-	watch := watchIdle(g.cfg.UDPIdle, closeBoth)
+	watch := stream.WatchIdle(g.cfg.UDPIdle, closeBoth)
 	var up, down atomic.Int64
 	var upward sync.WaitGroup
 	upward.Go(func() {
@@ -86,7 +87,7 @@ func (g *Gateway) relayUDP(ctx context.Context, guest *gonet.UDPConn, outside ne
 	datagramCopy(guest, outside, &down, watch)
 	closeBoth()
 	upward.Wait()
-	watch.end()
+	watch.End()
 	if !stop() {
 		closeBoth() // or wait for it
 	}
@@ -96,7 +97,7 @@ func (g *Gateway) relayUDP(ctx context.Context, guest *gonet.UDPConn, outside ne
 // datagramBuffers hold the largest datagram.
 var datagramBuffers = sync.Pool{New: func() any { b := make([]byte, 64<<10); return &b }}
 
-func datagramCopy(dst, src net.Conn, moved *atomic.Int64, watch *idleWatch) {
+func datagramCopy(dst, src net.Conn, moved *atomic.Int64, watch *stream.Idle) {
 	buf := datagramBuffers.Get().(*[]byte)
 	defer datagramBuffers.Put(buf)
 	for {
@@ -104,7 +105,7 @@ func datagramCopy(dst, src net.Conn, moved *atomic.Int64, watch *idleWatch) {
 		if err != nil {
 			return
 		}
-		watch.touch()
+		watch.Touch()
 		if _, err := dst.Write((*buf)[:n]); err != nil {
 			return
 		}

@@ -19,12 +19,13 @@ const (
 type guard struct {
 	mac      frame.MAC
 	addrs    []netip.Addr
+	forwards []netip.Addr
 	trusted  bool
 	maxFrame int // bytes
 }
 
 func newGuard(cfg PortConfig) (guard, error) {
-	for _, a := range cfg.Addrs {
+	for _, a := range slices.Concat(cfg.Addrs, cfg.Forwards) {
 		if !a.Is4() || a.IsUnspecified() || a.IsMulticast() {
 			return guard{}, fmt.Errorf("%v is not a unicast ipv4 address", a)
 		}
@@ -32,6 +33,7 @@ func newGuard(cfg PortConfig) (guard, error) {
 	return guard{
 		mac:      cfg.MAC,
 		addrs:    slices.Clone(cfg.Addrs),
+		forwards: slices.Clone(cfg.Forwards),
 		trusted:  cfg.Trusted,
 		maxFrame: cfg.MTU + frame.HeaderSize,
 	}, nil
@@ -98,7 +100,7 @@ func (g *guard) checkIPv4(b []byte) Reason {
 		return DHCPServer
 	}
 	source := netip.AddrFrom4([4]byte(b[12:16]))
-	if slices.Contains(g.addrs, source) {
+	if slices.Contains(g.addrs, source) || slices.Contains(g.forwards, source) {
 		return none
 	}
 	// A host without an address asks for one.

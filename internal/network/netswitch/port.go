@@ -44,7 +44,9 @@ func newPort(s *Switch, cfg PortConfig) (*Port, error) {
 	if err != nil {
 		return nil, fmt.Errorf("attach port %s: %w", cfg.Name, err)
 	}
-	return &Port{sw: s, cfg: cfg, guard: g, done: make(chan struct{})}, nil
+	p := &Port{sw: s, cfg: cfg, guard: g, done: make(chan struct{})}
+	p.SetFilter(cfg.Filter)
+	return p, nil
 }
 
 // Name is the port's name on its switch.

@@ -30,6 +30,11 @@ type PortConfig struct {
 	MAC  frame.MAC // frames to it go to this port
 	// Addrs are the only IPv4 addresses the port may use as a source.
 	Addrs []netip.Addr
+	// Forwards are addresses of others whose packets the port may pass on, as a
+	// router does. It may not claim them.
+	Forwards []netip.Addr
+	// Filter judges every frame of the port from the first on; see SetFilter.
+	Filter Filter
 	// Trusted lifts every check of what the port sends. Gateways and other
 	// parts of this program are trusted; nothing that runs foreign code is.
 	Trusted bool

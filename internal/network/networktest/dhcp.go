@@ -26,6 +26,9 @@ const (
 type Lease struct {
 	Addr   netip.Prefix // the guest's address in its subnet
 	Router netip.Addr
+	// Routes are the prefixes that have another router (RFC 3442); a default route
+	// among them wins over Router.
+	Routes map[netip.Prefix]netip.Addr
 	DNS    netip.Addr
 	MTU    int           // bytes, 0 if not told
 	Time   time.Duration // of the lease
@@ -67,7 +70,7 @@ func (g *Guest) Configure(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("dhcp: %w", err)
 	}
-	return g.assume(lease)
+	return g.Assume(lease)
 }
 
 // Ask broadcasts a DHCP message until it is answered or ctx ends.
@@ -108,14 +111,26 @@ func leaseOf(ack *dhcpv4.DHCPv4) (Lease, error) {
 	l := Lease{Addr: netip.PrefixFrom(addr, ones), Time: ack.IPAddressLeaseTime(0)}
 	l.Router, _ = netip.AddrFromSlice(routers[0].To4())
 	l.DNS, _ = netip.AddrFromSlice(servers[0].To4())
+	for _, r := range ack.ClasslessStaticRoute() {
+		dest, ok := netip.AddrFromSlice(r.Dest.IP.To4())
+		router, rok := netip.AddrFromSlice(r.Router.To4())
+		ones, _ := r.Dest.Mask.Size()
+		if !ok || !rok {
+			return Lease{}, fmt.Errorf("route is incomplete: %s", r)
+		}
+		if l.Routes == nil {
+			l.Routes = map[netip.Prefix]netip.Addr{}
+		}
+		l.Routes[netip.PrefixFrom(dest, ones)] = router
+	}
 	if mtu, err := dhcpv4.GetUint16(dhcpv4.OptionInterfaceMTU, ack.Options); err == nil {
 		l.MTU = int(mtu)
 	}
 	return l, nil
 }
 
-// assume takes on a lease.
-func (g *Guest) assume(l Lease) error {
+// Assume takes on a lease, which may be one that nobody gave.
+func (g *Guest) Assume(l Lease) error {
 	if l.MTU > 0 {
 		if err := g.stack.SetNICMTU(nic, uint32(l.MTU)+frame.HeaderSize); err != nil {
 			return errors.New(err.String())
@@ -130,10 +145,18 @@ func (g *Guest) assume(l Lease) error {
 	if err := g.stack.AddProtocolAddress(nic, addr, stack.AddressProperties{}); err != nil {
 		return errors.New(err.String())
 	}
-	g.stack.SetRouteTable([]tcpip.Route{
-		{Destination: addr.AddressWithPrefix.Subnet(), NIC: nic},
-		{Destination: header.IPv4EmptySubnet, Gateway: tcpip.AddrFromSlice(l.Router.AsSlice()), NIC: nic},
-	})
+	table := []tcpip.Route{{Destination: addr.AddressWithPrefix.Subnet(), NIC: nic}}
+	router := l.Router
+	for dest, via := range l.Routes {
+		if dest.Bits() == 0 {
+			router = via
+			continue
+		}
+		to := tcpip.AddressWithPrefix{Address: tcpip.AddrFromSlice(dest.Addr().AsSlice()), PrefixLen: dest.Bits()}
+		table = append(table, tcpip.Route{Destination: to.Subnet(), Gateway: tcpip.AddrFromSlice(via.AsSlice()), NIC: nic})
+	}
+	table = append(table, tcpip.Route{Destination: header.IPv4EmptySubnet, Gateway: tcpip.AddrFromSlice(router.AsSlice()), NIC: nic})
+	g.stack.SetRouteTable(table)
 	g.mu.Lock()
 	g.lease = &l
 	g.mu.Unlock()

@@ -99,6 +99,14 @@ func (g *Guest) Unplugged() <-chan struct{} { return g.wire.Done() }
 // Send puts a raw Ethernet frame on the wire.
 func (g *Guest) Send(frame []byte) { g.link.Send(frame) }
 
+// Forward makes the guest a router: it passes on what is not for itself.
+func (g *Guest) Forward() error {
+	if err := g.stack.SetForwardingDefaultAndAllNICs(ipv4.ProtocolNumber, true); err != nil {
+		return errors.New(err.String())
+	}
+	return nil
+}
+
 // Listen accepts TCP connections at a port of the guest's address.
 func (g *Guest) Listen(port uint16) (net.Listener, error) {
 	l, err := gonet.ListenTCP(g.stack, tcpip.FullAddress{Port: port}, ipv4.ProtocolNumber)

@@ -1,4 +1,4 @@
-package gateway
+package stream
 
 import (
 	"context"
@@ -15,45 +15,45 @@ const lingerIdle = time.Minute
 // relayBuffers bound what one direction of a connection has in flight here.
 var relayBuffers = sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}
 
-// relay copies between guest and outside until both are done, one failed,
+// Relay copies between inside and outside until both are done, one failed,
 // nothing moved for idle, or ctx ended; it closes both, by a reset unless both
-// were done. It returns the bytes from and to the guest.
-func relay(ctx context.Context, guest *insideConn, outside net.Conn, idle time.Duration) (sent, received int64) {
+// were done. It returns the bytes from and to inside.
+func Relay(ctx context.Context, inside *Conn, outside net.Conn, idle time.Duration) (sent, received int64) {
 	var aborted sync.Once
 	abort := func() {
 		aborted.Do(func() {
-			guest.abort()
+			inside.Abort()
 			reset(outside)
 		})
 	}
 	stop := context.AfterFunc(ctx, abort)
-	watch := watchIdle(idle, abort)
+	watch := WatchIdle(idle, abort)
 	var up, down atomic.Int64
 
 	var upward sync.WaitGroup
 	upward.Go(func() {
-		halfCopy(outside, guest, &up, watch, abort)
+		halfCopy(outside, inside, &up, watch, abort)
 	})
-	halfCopy(guest, outside, &down, watch, abort)
+	halfCopy(inside, outside, &down, watch, abort)
 	upward.Wait()
 
-	watch.end()
+	watch.End()
 	if !stop() {
 		abort() // or wait for it
 	}
-	_ = guest.Close()
+	_ = inside.Close()
 	_ = outside.Close()
 	return up.Load(), down.Load()
 }
 
 // halfCopy moves bytes from src to dst and passes the end of src on.
-func halfCopy(dst, src net.Conn, moved *atomic.Int64, watch *idleWatch, abort func()) {
+func halfCopy(dst, src net.Conn, moved *atomic.Int64, watch *Idle, abort func()) {
 	buf := relayBuffers.Get().(*[]byte)
 	defer relayBuffers.Put(buf)
 	for {
 		n, err := src.Read(*buf)
 		if n > 0 {
-			watch.touch()
+			watch.Touch()
 			written, werr := dst.Write((*buf)[:n])
 			moved.Add(int64(written))
 			if werr != nil {
@@ -78,14 +78,17 @@ func halfCopy(dst, src net.Conn, moved *atomic.Int64, watch *idleWatch, abort fu
 
 // reset closes a connection without waiting for what it still holds.
 func reset(conn net.Conn) {
-	if c, ok := conn.(*net.TCPConn); ok {
+	switch c := conn.(type) {
+	case *Conn:
+		c.Abort()
+	case *net.TCPConn:
 		_ = c.SetLinger(0)
 	}
 	_ = conn.Close()
 }
 
-// idleWatch calls expire when touch was not called for a while.
-type idleWatch struct {
+// Idle calls a function when Touch was not called for a while.
+type Idle struct {
 	expire func()
 	moved  atomic.Bool // since the timer was set
 
@@ -95,17 +98,19 @@ type idleWatch struct {
 	timer *time.Timer
 }
 
-func watchIdle(after time.Duration, expire func()) *idleWatch {
-	w := &idleWatch{expire: expire, after: after}
+// WatchIdle calls expire, once, when after has passed without a Touch.
+func WatchIdle(after time.Duration, expire func()) *Idle {
+	w := &Idle{expire: expire, after: after}
 	w.mu.Lock()
 	w.timer = time.AfterFunc(after, w.check)
 	w.mu.Unlock()
 	return w
 }
 
-func (w *idleWatch) touch() { w.moved.Store(true) }
+// Touch says that something moved.
+func (w *Idle) Touch() { w.moved.Store(true) }
 
-func (w *idleWatch) check() {
+func (w *Idle) check() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch {
@@ -118,7 +123,7 @@ func (w *idleWatch) check() {
 }
 
 // shorten lowers the time to after, if it was longer.
-func (w *idleWatch) shorten(after time.Duration) {
+func (w *Idle) shorten(after time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if after < w.after && !w.ended {
@@ -127,8 +132,8 @@ func (w *idleWatch) shorten(after time.Duration) {
 	}
 }
 
-// end stops the watch; expire is not running afterwards and will not run.
-func (w *idleWatch) end() {
+// End stops the watch; expire is not running afterwards and will not run.
+func (w *Idle) End() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.ended = true
