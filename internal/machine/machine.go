@@ -5,6 +5,7 @@ package machine
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
 
@@ -72,6 +73,9 @@ type NIC struct {
 	Conn *os.File // the machine's end; ownership passes to the machine
 }
 
+// ErrMemoryNotSaved is the failure of a Checkpoint that has sealed the disk.
+var ErrMemoryNotSaved = errors.New("the disk is sealed, but the memory was not saved")
+
 // Hypervisor starts machines.
 type Hypervisor interface {
 	// Fingerprint identifies everything of the hypervisor that a saved state
@@ -81,9 +85,11 @@ type Hypervisor interface {
 	// Start boots a machine. It returns when the machine runs, not when the
 	// guest is ready.
 	Start(ctx context.Context, spec Spec) (Machine, error)
-	// Restore starts a machine from a state written by Save, and lets it run.
-	// spec.RAMFile is the saved file, spec.Disk an overlay over the saved disk.
-	// spec.Seed and spec.NICAtBoot must be empty: both were unplugged before.
+	// Restore starts a machine from a state written by Save or Checkpoint, and lets
+	// it run. spec.Disk is an overlay over the saved disk, and spec.Seed is empty.
+	// For a state of Save spec.RAMFile is the saved file and spec.NICAtBoot nil,
+	// for one of Checkpoint spec.RAMFile is "" and spec.NICAtBoot is the NIC that
+	// was plugged, with its address, or nil when there was none.
 	Restore(ctx context.Context, spec Spec, state string) (Machine, error)
 }
 
@@ -103,6 +109,11 @@ type Machine interface {
 	// the current disk never changes again. The machine is stopped for
 	// milliseconds; the caller has synced the guest before.
 	Seal(ctx context.Context, overlay string) error
+	// Checkpoint is a Seal that also writes the machine's whole state, memory
+	// included, to file as it is at the moment of the seal; the machine runs on.
+	// The NIC may stay plugged. With an error that is ErrMemoryNotSaved the disk is
+	// sealed and file is gone; after any other nothing was sealed.
+	Checkpoint(ctx context.Context, overlay, file string) error
 	// Resize grows the disk to bytes while the machine runs.
 	Resize(ctx context.Context, bytes int64) error
 	// Save stops the machine, writes its device state to file and leaves RAMFile

@@ -41,6 +41,7 @@ func Conformance(t *testing.T, newHarness func(*testing.T) Harness) {
 		"power button":     testPowerButton,
 		"seals":            testSeals,
 		"plug and restore": testPlugAndRestore,
+		"checkpoint":       testCheckpoint,
 		"accident":         testAccident,
 		"bad starts":       testBadStarts,
 	} {

@@ -109,12 +109,6 @@ func (f *Fake) start(ctx context.Context, spec machine.Spec) (*fakeMachine, erro
 	return f.power(spec, nil)
 }
 
-// state is the content of a saved state.
-type state struct {
-	Fingerprint string
-	Memory      []byte
-}
-
 // Restore starts a machine from the saved state in the file path.
 func (f *Fake) Restore(ctx context.Context, spec machine.Spec, path string) (machine.Machine, error) {
 	m, err := f.restore(ctx, spec, path)
@@ -131,18 +125,20 @@ func (f *Fake) restore(ctx context.Context, spec machine.Spec, path string) (*fa
 	if err := f.enter(ctx, Restore, spec.Name, nil); err != nil {
 		return nil, err
 	}
-	if spec.Seed != "" || spec.NICAtBoot != nil {
-		return nil, spec.Errorf(arm.CodeMachine, "a machine is restored without seed disk and network card")
+	if spec.Seed != "" || (spec.NICAtBoot != nil && spec.RAMFile != "") {
+		return nil, spec.Errorf(arm.CodeMachine, "a saved machine is restored without seed disk and network card")
 	}
 	if err := check(spec); err != nil {
 		return nil, err
 	}
-	info, err := os.Stat(spec.RAMFile)
-	if err != nil {
-		return nil, spec.Errorf(arm.CodeMachine, "the saved memory is missing: %w", err)
-	}
-	if info.Size() != int64(spec.Shape.MemoryMiB)<<20 {
-		return nil, spec.Errorf(arm.CodeCorrupt, "the saved memory %s has the wrong size", spec.RAMFile)
+	if spec.RAMFile != "" {
+		info, err := os.Stat(spec.RAMFile)
+		if err != nil {
+			return nil, spec.Errorf(arm.CodeMachine, "the saved memory is missing: %w", err)
+		}
+		if info.Size() != int64(spec.Shape.MemoryMiB)<<20 {
+			return nil, spec.Errorf(arm.CodeCorrupt, "the saved memory %s has the wrong size", spec.RAMFile)
+		}
 	}
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -154,6 +150,13 @@ func (f *Fake) restore(ctx context.Context, spec machine.Spec, path string) (*fa
 	}
 	if print, err := f.Fingerprint(ctx, spec.Shape); err != nil || s.Fingerprint != print {
 		return nil, spec.Errorf(arm.CodeMachine, "the saved state does not load: it is of %q", s.Fingerprint)
+	}
+	mac := ""
+	if spec.NICAtBoot != nil {
+		mac = spec.NICAtBoot.MAC
+	}
+	if s.Whole != (spec.RAMFile == "") || s.MAC != mac {
+		return nil, spec.Errorf(arm.CodeMachine, "the saved state does not load: it is of another kind of machine")
 	}
 	return f.power(spec, &s)
 }

@@ -231,6 +231,8 @@ func TestFaults(t *testing.T) {
 			err = m.Resize(ctx, 1<<31)
 		case machinetest.Save:
 			err = m.Save(ctx, s.Disk+".state")
+		case machinetest.Checkpoint:
+			err = m.Checkpoint(ctx, s.Disk, s.Disk+".state")
 		case machinetest.PowerDown:
 			err = m.PowerDown(ctx)
 		}

@@ -2,7 +2,6 @@ package machinetest
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -50,6 +49,7 @@ type ending struct {
 
 // attached is a plugged NIC.
 type attached struct {
+	mac    string
 	cancel context.CancelFunc
 	gone   chan struct{} // closed when the guest has let go
 }
@@ -167,7 +167,7 @@ func (m *fakeMachine) run(f func()) bool {
 // attach hands nic to the guest.
 func (m *fakeMachine) attach(nic machine.NIC) {
 	ctx, cancel := context.WithCancel(m.ctx)
-	a := &attached{cancel: cancel, gone: make(chan struct{})}
+	a := &attached{mac: nic.MAC, cancel: cancel, gone: make(chan struct{})}
 	m.nic = a
 	running := m.run(func() {
 		defer close(a.gone)
@@ -249,21 +249,26 @@ func (m *fakeMachine) Seal(ctx context.Context, path string) error {
 		return err
 	}
 	defer end()
+	return m.switchTo(Seal, path)
+}
+
+// switchTo lets op write the disk out and go on with the overlay path.
+func (m *fakeMachine) switchTo(op Op, path string) error {
 	if m.disk == "" {
-		return m.refuse(Seal, "the machine has no disk")
+		return m.refuse(op, "the machine has no disk")
 	}
 	backing, size, err := overlay(path)
 	if err != nil {
-		return m.refuse(Seal, "%w", err)
+		return m.refuse(op, "%w", err)
 	}
 	if !sameFile(backing, m.disk) {
-		return m.refuse(Seal, "overlay %s stands on %q instead of the current disk %s", path, backing, m.disk)
+		return m.refuse(op, "overlay %s stands on %q instead of the current disk %s", path, backing, m.disk)
 	}
 	if size != m.diskBytes {
-		return m.refuse(Seal, "overlay %s has %d bytes and its disk %d", path, size, m.diskBytes)
+		return m.refuse(op, "overlay %s has %d bytes and its disk %d", path, size, m.diskBytes)
 	}
 	if err := m.writeDisk(); err != nil {
-		return m.refuse(Seal, "%w", err)
+		return m.refuse(op, "%w", err)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -285,52 +290,6 @@ func (m *fakeMachine) Resize(ctx context.Context, bytes int64) error {
 	}
 	m.diskBytes = bytes
 	return nil
-}
-
-// Save writes the guest's memory to file and ends the machine.
-func (m *fakeMachine) Save(ctx context.Context, file string) error {
-	end, err := m.begin(ctx, Save)
-	if err != nil {
-		return err
-	}
-	defer end()
-	switch {
-	case m.spec.RAMFile == "" || m.restored:
-		return m.refuse(Save, "its memory is not in a file of its own")
-	case m.nic != nil:
-		return m.refuse(Save, "the network card is plugged")
-	case m.seed:
-		return m.refuse(Save, "the seed disk is plugged")
-	}
-	print, err := m.fake.Fingerprint(ctx, m.spec.Shape)
-	if err != nil {
-		return err
-	}
-	s := state{Fingerprint: print}
-	if r, ok := m.guest.(Rememberer); ok {
-		if s.Memory, err = r.SaveMemory(); err != nil {
-			return m.refuse(Save, "%w", err)
-		}
-	}
-	text, err := json.Marshal(s)
-	if err != nil {
-		return m.refuse(Save, "%w", err)
-	}
-	state, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return m.refuse(Save, "%w", err)
-	}
-	_, err = state.Write(text)
-	if err := errors.Join(err, state.Close()); err != nil {
-		os.Remove(file)
-		return m.refuse(Save, "%w", err)
-	}
-	m.finish(nil, true)
-	<-m.exited
-	if m.err != nil {
-		os.Remove(file)
-	}
-	return m.err
 }
 
 // PowerDown presses the power button.

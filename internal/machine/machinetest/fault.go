@@ -21,11 +21,12 @@ const (
 	Seal       Op = "seal"
 	Resize     Op = "resize"
 	Save       Op = "save"
+	Checkpoint Op = "checkpoint"
 	PowerDown  Op = "power down"
 )
 
 // Ops are all operations.
-var Ops = []Op{Start, Restore, PlugNIC, UnplugNIC, UnplugSeed, Seal, Resize, Save, PowerDown}
+var Ops = []Op{Start, Restore, PlugNIC, UnplugNIC, UnplugSeed, Seal, Checkpoint, Resize, Save, PowerDown}
 
 // errHang is the fault of an operation that ends only with its context.
 var errHang = errors.New("hang")

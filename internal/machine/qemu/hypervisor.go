@@ -117,8 +117,10 @@ func (h *Hypervisor) start(ctx context.Context, spec machine.Spec) (_ *Machine, 
 // Restore starts a machine from the saved state in the file state.
 func (h *Hypervisor) Restore(ctx context.Context, spec machine.Spec, state string) (machine.Machine, error) {
 	if spec.NICAtBoot != nil {
-		spec.NICAtBoot.Conn.Close()
-		return nil, spec.Errorf(arm.CodeMachine, "a machine is restored without a network card: plug it afterwards")
+		defer spec.NICAtBoot.Conn.Close() // QEMU has a copy
+		if spec.RAMFile != "" {
+			return nil, spec.Errorf(arm.CodeMachine, "a saved machine is restored without a network card: plug it afterwards")
+		}
 	}
 	if spec.Seed != "" {
 		return nil, spec.Errorf(arm.CodeMachine, "a machine is restored without a seed disk")
@@ -126,12 +128,14 @@ func (h *Hypervisor) Restore(ctx context.Context, spec machine.Spec, state strin
 	if err := check(spec); err != nil {
 		return nil, err
 	}
-	info, err := os.Stat(spec.RAMFile)
-	if err != nil {
-		return nil, spec.Errorf(arm.CodeMachine, "the saved memory is missing: %w", err)
-	}
-	if want := int64(spec.Shape.MemoryMiB) << 20; info.Size() != want {
-		return nil, spec.Errorf(arm.CodeCorrupt, "the saved memory %s has %d bytes instead of %d", spec.RAMFile, info.Size(), want)
+	if spec.RAMFile != "" {
+		info, err := os.Stat(spec.RAMFile)
+		if err != nil {
+			return nil, spec.Errorf(arm.CodeMachine, "the saved memory is missing: %w", err)
+		}
+		if want := int64(spec.Shape.MemoryMiB) << 20; info.Size() != want {
+			return nil, spec.Errorf(arm.CodeCorrupt, "the saved memory %s has %d bytes instead of %d", spec.RAMFile, info.Size(), want)
+		}
 	}
 	file, err := os.Open(state)
 	if err != nil {

@@ -23,12 +23,21 @@ func (s migration) settled() bool {
 	return s.Status == "completed" || s.Status == "failed" || s.Status == "cancelled"
 }
 
-// capabilities makes the memory file stay out of the state, and the end of the
-// migration an event. Save and restore must agree on the first.
-var capabilities = map[string]any{"capabilities": []map[string]any{
-	{"capability": "x-ignore-shared", "state": true},
-	{"capability": "events", "state": true},
-}}
+// switching reports that a migration has ended, or waits with the machine stopped
+// to be continued.
+func (s migration) switching() bool { return s.settled() || s.Status == "pre-switchover" }
+
+// capabilities makes progress of a migration an event. With fileMemory the
+// memory, which is in a file of its own, stays out of the state; saving and
+// loading must agree on that. With pause the migration waits for its
+// continuation when the machine has stopped.
+func capabilities(fileMemory, pause bool) map[string]any {
+	return map[string]any{"capabilities": []map[string]any{
+		{"capability": "x-ignore-shared", "state": fileMemory},
+		{"capability": "pause-before-switchover", "state": pause},
+		{"capability": "events", "state": true},
+	}}
+}
 
 // Save stops the machine, writes its device state to file and ends QEMU.
 func (m *Machine) Save(ctx context.Context, file string) error {
@@ -82,17 +91,7 @@ func (m *Machine) save(ctx context.Context, state *os.File) (err error) {
 	if err := m.execute(ctx, "stop", nil, nil); err != nil {
 		return err
 	}
-	if err := m.execute(ctx, "migrate-set-capabilities", capabilities, nil); err != nil {
-		return err
-	}
-	// The default limit is 128 MiB/s; a file takes what comes.
-	if err := m.execute(ctx, "migrate-set-parameters", map[string]any{"max-bandwidth": int64(100e9)}, nil); err != nil {
-		return err
-	}
-	if err := m.client.ExecuteFile(ctx, "getfd", map[string]any{"fdname": stateFile}, nil, state); err != nil {
-		return err
-	}
-	if err := m.execute(ctx, "migrate", map[string]any{"uri": "fd:" + stateFile}, nil); err != nil {
+	if err := m.migrate(ctx, state, capabilities(true, false)); err != nil {
 		return err
 	}
 	result, err := qmp.Await(ctx, events, migration.settled)
@@ -123,13 +122,28 @@ func (m *Machine) save(ctx context.Context, state *os.File) (err error) {
 	}
 }
 
+// migrate begins to write the state to file.
+func (m *Machine) migrate(ctx context.Context, file *os.File, capabilities map[string]any) error {
+	if err := m.execute(ctx, "migrate-set-capabilities", capabilities, nil); err != nil {
+		return err
+	}
+	// The default limit is 128 MiB/s; a file takes what comes.
+	if err := m.execute(ctx, "migrate-set-parameters", map[string]any{"max-bandwidth": int64(100e9)}, nil); err != nil {
+		return err
+	}
+	if err := m.client.ExecuteFile(ctx, "getfd", map[string]any{"fdname": stateFile}, nil, file); err != nil {
+		return err
+	}
+	return m.execute(ctx, "migrate", map[string]any{"uri": "fd:" + stateFile}, nil)
+}
+
 // load reads the device state of a machine that waits for it, and lets it run.
 func (m *Machine) load(ctx context.Context, state *os.File) error {
 	limit, cancel := context.WithTimeout(ctx, startPatience)
 	defer cancel()
 	events := m.client.Subscribe("MIGRATION")
 	defer events.Close()
-	if err := m.execute(limit, "migrate-set-capabilities", capabilities, nil); err != nil {
+	if err := m.execute(limit, "migrate-set-capabilities", capabilities(m.spec.RAMFile != "", false), nil); err != nil {
 		return err
 	}
 	if err := m.client.ExecuteFile(limit, "getfd", map[string]any{"fdname": stateFile}, nil, state); err != nil {
