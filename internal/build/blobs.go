@@ -110,6 +110,8 @@ func (c *customizationLog) Emit(e event.Event) {
 		text = fmt.Sprintf("(telemetry) Starting provisioner %s", strings.ToLower(e.Text))
 	case event.StepFinished:
 		text = fmt.Sprintf("(telemetry) ending %s after %s", e.StepName, e.Elapsed.Round(time.Millisecond))
+	case event.StepCached:
+		text = fmt.Sprintf("==> build: %s: %s", e.StepName, e.Text)
 	case event.Output:
 		text = "    build: " + e.Text
 	case event.PhaseStarted:

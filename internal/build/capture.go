@@ -72,5 +72,8 @@ func (b *builder) capture(ctx context.Context) error {
 	b.image = digest.String()
 	b.info("captured image %.12s: %d chunks, %d of them inherited from the source, %d new in the store", b.image, stats.Chunks, stats.Inherited, stats.Stored)
 
-	return b.checkStructure(ctx, base, digest)
+	if err := b.checkStructure(ctx, base, digest); err != nil {
+		return err
+	}
+	return b.keepResult(ctx)
 }

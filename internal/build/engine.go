@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -71,6 +72,9 @@ type Config struct {
 	BootTimeout     time.Duration // until a booted guest is ready; 0 is DefaultBootTimeout
 	RestoreTimeout  time.Duration // until a restored guest answers; 0 is 1 min
 	PowerOffTimeout time.Duration // until a generalized guest is off; 0 is 5 min
+	// MemoryCost is what saving a guest's memory is taken to cost; 0 is 2 s, and then
+	// what each run measures.
+	MemoryCost time.Duration
 	// Minute is what one minute of buildTimeoutInMinutes lasts, for tests; 0 is a
 	// minute.
 	Minute time.Duration
@@ -84,6 +88,7 @@ type Config struct {
 type Engine struct {
 	dir          string
 	subscription string
+	tenant       string
 
 	db        *store.DB
 	resources resource.Store
@@ -103,6 +108,8 @@ type Engine struct {
 	pending   *pendingTemplates
 	logger    *slog.Logger
 	slots     atomic.Int64 // builds that Serve works side by side, 0 when it does not run
+	// secretsOf are the secrets of this process's runs: map[string][]byte by run id.
+	secretsOf sync.Map
 
 	cfg  Config
 	seed []byte
@@ -168,7 +175,7 @@ func Open(ctx context.Context, cfg Config) (_ *Engine, err error) {
 	if err != nil {
 		return nil, err
 	}
-	e.subscription = settings.SubscriptionID
+	e.subscription, e.tenant = settings.SubscriptionID, settings.TenantID
 	e.locks = queue.Locks{Dir: filepath.Join(dir, "runs")}
 	if e.queue, err = queue.New(e.db.Writer(), e.runs, e.locks, e.work, queue.Options{Logger: cfg.Logger}); err != nil {
 		return nil, err
@@ -219,10 +226,12 @@ func (e *Engine) Runs() run.Store { return e.runs }
 func (e *Engine) Resources() resource.Store { return e.resources }
 
 // inputs is what planning needs beside the template.
-func (e *Engine) inputs(base plan.Base, artifacts map[string]plan.Artifact) plan.Inputs {
+func (e *Engine) inputs(base plan.Base, artifacts map[string]plan.Artifact, values map[string]plan.Value) (plan.Inputs, error) {
+	texts, err := e.texts(artifacts, values)
 	return plan.Inputs{
+		Tenant: e.tenant, Values: values, Texts: texts,
 		Base: base, Artifacts: artifacts, Host: e.cfg.Host, Network: plan.NetworkPrivate, Seed: e.seedDigest, Settings: e.settingsDigest,
-	}
+	}, err
 }
 
 // freezer freezes artifacts of a template whose relative paths start at dir.

@@ -42,7 +42,8 @@ type Collected struct {
 func (e *Engine) Collect(ctx context.Context) (Collected, error) {
 	var c Collected
 	var errs []error
-	n, bytes, err := e.files.Collect(ctx, time.Now(), layer.Limits{MaxAge: garbageAge, MaxBytes: garbageBytes, Orphans: orphanAge})
+	errs = append(errs, wrap("remove the states of failed steps", e.dropExpired(ctx, time.Now())))
+	n, bytes, err := e.files.Collect(ctx, time.Now(), layer.Limits{MaxAge: garbageAge, MaxBytes: garbageBytes, Orphans: orphanAge, Keep: keptFailure})
 	c.Layers, c.Bytes = n, bytes
 	errs = append(errs, wrap("collect layers", err))
 
@@ -59,6 +60,7 @@ func (e *Engine) Collect(ctx context.Context) (Collected, error) {
 	if err != nil {
 		return c, errors.Join(append(errs, wrap("find what is referred to", err))...)
 	}
+	errs = append(errs, wrap("forget finished images", e.forgetResults(ctx, time.Now(), garbageAge)))
 	gone, err := e.images.GC(ctx, images, orphanAge)
 	c.Images, c.Bytes = gone.Images, c.Bytes+gone.Bytes
 	errs = append(errs, wrap("collect images", err))
@@ -67,6 +69,12 @@ func (e *Engine) Collect(ctx context.Context) (Collected, error) {
 	c.Artifacts, c.Bytes = swept.Blobs, c.Bytes+swept.Bytes
 	errs = append(errs, wrap("collect artifacts", err), wrap("collect downloads", e.catalog.Prune(garbageAge)))
 	return c, errors.Join(errs...)
+}
+
+// keptFailure reports that a layer is the state of a failed step.
+func keptFailure(r layer.Record) bool {
+	m, err := layer.ManifestOf(r)
+	return err == nil && m.Failed != nil
 }
 
 func wrap(what string, err error) error {

@@ -35,6 +35,7 @@ type lookup struct {
 	dir    string // relative artifact paths are relative to it
 	source string // another base than the template's, "" for none
 	create bool   // make the groups, galleries and definitions that are missing
+	values map[string]plan.Value
 	sink   event.Sink
 
 	artifacts map[string]plan.Artifact
@@ -58,7 +59,11 @@ func (e *Engine) look(ctx context.Context, res imagetemplate.Result, l *lookup) 
 	// is created; the run plans again when the source's bytes are there. What this
 	// engine cannot execute has no plan: its run is refused.
 	if CheckExecutable(res) == nil {
-		_, warnings, problems := plan.New(t, e.inputs(src.Base, l.artifacts))
+		inputs, err := e.inputs(src.Base, l.artifacts, l.values)
+		if err != nil {
+			return err
+		}
+		_, warnings, problems := plan.New(t, inputs)
 		if len(problems) > 0 {
 			return reject("UnsupportedCustomizerType", joinProblems(problems))
 		}

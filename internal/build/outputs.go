@@ -30,7 +30,18 @@ func (b *builder) result() distribute.Result {
 // distribute publishes to every target. One that fails does not stop the others:
 // the run is then partially succeeded.
 func (b *builder) distribute(ctx context.Context) error {
+	published := map[string]run.Output{} // by an owner of this run who died
+	for _, out := range b.active.snapshot().Outputs {
+		if out.Error == "" {
+			published[out.Name] = out
+		}
+	}
 	for _, target := range b.plan.Outputs {
+		if out, ok := published[target.RunOutputName]; ok {
+			b.outputs = append(b.outputs, out)
+			b.sink.Emit(event.Event{Kind: event.Result, Text: out.Kind + " " + out.Name, Target: out.ArtifactID + out.ArtifactURI})
+			continue
+		}
 		out, err := b.engine.publisher.Publish(ctx, target, b.result(), b.job.Staging.Account)
 		if cause := context.Cause(ctx); err != nil && cause != nil {
 			return cause
@@ -42,7 +53,11 @@ func (b *builder) distribute(ctx context.Context) error {
 		}
 		b.sink.Emit(event.Event{Kind: event.Result, Text: out.Kind + " " + out.Name, Target: out.ArtifactID + out.ArtifactURI})
 		// What is published is listed, even if a cancel came meanwhile.
-		if err := b.engine.putRunOutput(context.WithoutCancel(ctx), b.job.TemplateID, out); err != nil {
+		whole := context.WithoutCancel(ctx)
+		if err := b.engine.putRunOutput(whole, b.job.TemplateID, out); err != nil {
+			return err
+		}
+		if err := b.active.update(whole, func(r *run.Record) error { r.Outputs = b.outputs; return nil }); err != nil {
 			return err
 		}
 	}

@@ -3,7 +3,6 @@ package build
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"goldsmith/internal/arm"
@@ -13,24 +12,33 @@ import (
 	"goldsmith/internal/image/disk"
 	"goldsmith/internal/image/qcow2"
 	"goldsmith/internal/layer"
-	"goldsmith/internal/plan"
 	"goldsmith/internal/run"
 )
 
-// customize runs the plan's steps in the guest and seals a layer after each.
+// customize runs the plan's steps that are not cached, and seals a layer after
+// each.
 func (b *builder) customize(ctx context.Context) error {
-	keys := b.plan.Keys("")
-	for i, step := range b.plan.Steps {
-		if err := b.step(ctx, step, keys.Steps[i]); err != nil {
+	if err := b.reportCache(ctx); err != nil {
+		return err
+	}
+	for _, v := range b.verdicts[:b.done] {
+		b.made = append(b.made, v.at)
+	}
+	for i := b.done; i < len(b.plan.Steps); i++ {
+		if err := b.step(ctx, i); err != nil {
 			return err
 		}
 	}
-	return nil
+	return b.releaseSteps(len(b.plan.Steps))
 }
 
-// step runs one customizer and seals what it did.
-func (b *builder) step(ctx context.Context, step plan.Step, key string) (err error) {
+// step runs the i-th customizer and seals what it did.
+func (b *builder) step(ctx context.Context, i int) (err error) {
+	step := b.plan.Steps[i]
 	start := time.Now()
+	if b.oldest.IsZero() {
+		b.oldest = start
+	}
 	b.sink.Emit(event.Event{Kind: event.StepStarted, Step: step.Number, StepName: step.Name, Text: string(step.Type)})
 	defer func() {
 		failure := event.FailureOf(err)
@@ -44,48 +52,19 @@ func (b *builder) step(ctx context.Context, step plan.Step, key string) (err err
 	stderr := event.NewLineWriter(b.sink, b.redactor, event.Event{Step: step.Number, StepName: step.Name, Stream: "stderr"})
 	defer stdout.Close()
 	defer stderr.Close()
-	runner := customize.Runner{Session: b.vm.session, Content: b.engine.frozen, Stdout: stdout, Stderr: stderr}
+	if len(step.Secrets()) > 0 {
+		b.secretGiven = true
+	}
+	runner := customize.Runner{Session: b.vm.session, Content: b.engine.frozen, Secret: b.secret, Stdout: stdout, Stderr: stderr}
 	if err := b.vm.watch(ctx, func(ctx context.Context) error { return runner.Run(ctx, step) }); err != nil {
 		b.failedStep = step.Name
+		b.keepFailed(ctx, step, err)
 		return fmt.Errorf("step %d %q: %w", step.Number, step.Name, err)
 	}
 	if err := b.vm.helper.Sync(ctx); err != nil {
 		return fmt.Errorf("flush the guest's disks after step %d %q: %w", step.Number, step.Name, err)
 	}
-	return b.seal(ctx, key)
-}
-
-// seal freezes the disk as layer key and lets the machine write to a new one.
-func (b *builder) seal(ctx context.Context, key string) error {
-	next, err := b.newOverlay(ctx)
-	if err != nil {
-		return err
-	}
-	if err := b.vm.machine.Seal(ctx, b.engine.files.Path(next, layer.DiskFile)); err != nil {
-		return fmt.Errorf("seal the disk: %w", err)
-	}
-	sealed := b.top
-	b.top = next
-	changed, err := b.extentsOf(ctx, sealed, b.plan.DiskBytes)
-	if err != nil {
-		return err
-	}
-	manifest, err := layer.Manifest{DiskBytes: b.plan.DiskBytes, ChunkSize: image.ChunkSize, Changed: changed}.Encode()
-	if err != nil {
-		return fmt.Errorf("encode the manifest of a layer: %w", err)
-	}
-	record, err := b.engine.files.Commit(ctx, layer.Record{
-		ID: sealed, Key: key, Kind: layer.Disk, Parent: b.parent, Base: b.plan.Base.Image, Run: b.active.id(), Manifest: manifest,
-	})
-	if err != nil {
-		return err
-	}
-	if err := b.engine.layers.Pin(ctx, record.Run, record.ID); err != nil {
-		return err
-	}
-	b.parent = sealed
-	b.extents = disk.Union(slices.Concat(b.extents, changed))
-	return b.undo.drop(ctx, run.Undo{Kind: undoDir, Target: b.engine.layerDir(sealed)})
+	return b.seal(ctx, i, time.Since(start))
 }
 
 // newOverlay makes an empty layer over the current top. Until it is committed it

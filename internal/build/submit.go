@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"time"
 
 	"goldsmith/internal/arm"
 	"goldsmith/internal/distribute"
@@ -24,6 +25,14 @@ type Request struct {
 	Dir      string               // relative artifact paths are relative to it
 	Source   string               // another base than the template's, "" for none
 	Outputs  []string             // files to export the image to, absolute paths
+	// Cache says what of earlier runs is reused.
+	Cache CachePolicy
+	// Values are parameters and secrets of this run.
+	Values []GivenValue
+	// OnError says what becomes of the state in which a step failed; "" is Clean.
+	OnError OnError
+	// Keep is how long a failed step's state is kept; 0 is an hour.
+	Keep time.Duration
 	// Create makes the groups, galleries and definitions that the template names
 	// and that do not exist.
 	Create bool
@@ -39,6 +48,10 @@ type job struct {
 	Artifacts  map[string]plan.Artifact `json:"artifacts"`
 	Staging    staging                  `json:"staging"`
 	Outputs    []string                 `json:"outputs,omitempty"`
+	Cache      CachePolicy              `json:"cache,omitzero"`
+	Values     map[string]plan.Value    `json:"values,omitempty"` // without the content of secrets
+	OnError    OnError                  `json:"onError,omitempty"`
+	Keep       time.Duration            `json:"keep,omitempty"`
 	// Service marks a run that the service works, and takes up again when its
 	// process dies.
 	Service bool `json:"service,omitempty"`
@@ -95,11 +108,15 @@ func (e *Engine) submit(ctx context.Context, runID string, req Request, sink eve
 			return run.Record{}, err
 		}
 	}
+	values, secrets, err := checkValues(req.Values)
+	if err != nil {
+		return run.Record{}, err
+	}
 	id, err := arm.ParseID(arm.ResourceID(e.subscription, req.Group, typeTemplate, req.Name))
 	if err != nil {
 		return run.Record{}, err
 	}
-	l := lookup{dir: req.Dir, source: req.Source, create: req.Create, sink: sink}
+	l := lookup{dir: req.Dir, source: req.Source, create: req.Create, values: values, sink: sink}
 	if err := e.look(ctx, req.Template, &l); err != nil {
 		return run.Record{}, err
 	}
@@ -107,7 +124,13 @@ func (e *Engine) submit(ctx context.Context, runID string, req Request, sink eve
 	if err != nil {
 		return run.Record{}, err
 	}
-	return newRun(runID, id, state, job{Body: req.Template.Body, Source: req.Source, Outputs: req.Outputs})
+	if len(secrets) > 0 {
+		e.secretsOf.Store(runID, secrets)
+	}
+	return newRun(runID, id, state, job{
+		Body: req.Template.Body, Source: req.Source, Outputs: req.Outputs,
+		Cache: req.Cache, Values: values, OnError: req.OnError, Keep: req.Keep,
+	})
 }
 
 // newRun is the record of a run of a template, with what j has of its own.

@@ -72,11 +72,19 @@ func operations(t *testing.T) int {
 		seen[c] = true
 	}
 	for _, op := range machinetest.Ops {
-		if !seen[op] && op != machinetest.PowerDown {
+		if !seen[op] && op != machinetest.PowerDown && op != machinetest.Checkpoint {
 			t.Errorf("the sweep does not %s", op)
 		}
 	}
 	return len(calls)
+}
+
+// saving are the options of a lab in which op happens.
+func saving(op machinetest.Op) []buildtest.Option {
+	if op == machinetest.Checkpoint {
+		return []buildtest.Option{everyStep}
+	}
+	return nil
 }
 
 // Every operation of the machine fails once, and kills the machine once.
@@ -89,7 +97,7 @@ func TestEveryOperationFails(t *testing.T) {
 		} {
 			t.Run(string(op)+" "+how, func(t *testing.T) {
 				t.Parallel()
-				l := buildtest.New(t)
+				l := buildtest.New(t, saving(op)...)
 				fail(l.Fake)
 				rec, events, err := l.Build(t.Context(), sweepRequest(l))
 				if (err == nil) != (rec.State == run.Succeeded) {
@@ -97,7 +105,7 @@ func TestEveryOperationFails(t *testing.T) {
 				}
 				// What goes wrong before the first step costs a boot.
 				want := run.Succeeded
-				if op == machinetest.Seal {
+				if op == machinetest.Seal || (op == machinetest.Checkpoint && how == "dies") {
 					want = run.Failed
 				}
 				checkEnd(t, l, rec, events, want)
@@ -256,7 +264,7 @@ func TestCancelInLongOperations(t *testing.T) {
 		for how, cancelBy := range cancellers {
 			t.Run(h.name+" by "+how, func(t *testing.T) {
 				t.Parallel()
-				l := buildtest.New(t)
+				l := buildtest.New(t, saving(machinetest.Op(h.name))...)
 				ctx, cancel := context.WithCancelCause(t.Context())
 				defer cancel(nil)
 				ids := make(chan string, 1)

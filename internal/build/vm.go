@@ -26,7 +26,8 @@ type vm struct {
 	helper  *provision.Helper
 	session guest.Session
 	console *os.File
-	waagent bool // the guest has the Azure agent
+	patch   *patch // the wire of a guest that was continued with its card
+	waagent bool   // the guest has the Azure agent
 }
 
 // dial greets the helper in the guest.
@@ -52,6 +53,10 @@ func (v *vm) close() error {
 	if v.machine != nil {
 		errs = append(errs, v.machine.Close())
 		v.machine = nil
+	}
+	if v.patch != nil {
+		errs = append(errs, v.patch.close())
+		v.patch = nil
 	}
 	if v.network != nil {
 		errs = append(errs, v.network.Close())

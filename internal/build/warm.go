@@ -20,8 +20,18 @@ import (
 )
 
 // start brings the build VM up until its first command can run: by restoring the
-// booted base, or by booting it.
+// state after the last step that need not run, by restoring the booted base, or by
+// booting it.
 func (b *builder) start(ctx context.Context) error {
+	if b.job.Cache.MaxAge > 0 && b.job.Cache.FromStep == "" {
+		if done, err := b.share(ctx); done || err != nil {
+			return err
+		}
+	}
+	if resumed, err := b.openCheckpoint(ctx); resumed || err != nil {
+		return err
+	}
+	b.parent, b.extents, b.top = "", nil, ""
 	warm, err := b.warmLayer(ctx)
 	tried := err == nil
 	if tried {
@@ -48,6 +58,24 @@ func (b *builder) start(ctx context.Context) error {
 		return fmt.Errorf("give up the restored machine: %w", err)
 	}
 	return b.coldBoot(ctx)
+}
+
+// share waits for builds that are running the same steps, and claims those that
+// are left for this one. It reports true when the finished image is there then.
+func (b *builder) share(ctx context.Context) (done bool, err error) {
+	for {
+		hit, _, err := b.lookup(ctx)
+		if err != nil {
+			return false, err
+		}
+		waited, err := b.claimSteps(ctx, hit.steps)
+		if err != nil || !waited {
+			return false, err
+		}
+		if done, err := b.findResult(ctx); done || err != nil {
+			return done, err
+		}
+	}
 }
 
 // warmLayer finds the saved state of the booted base, or boots the base and saves it.
@@ -139,15 +167,12 @@ func (b *builder) makeWarm(ctx context.Context, key, fingerprint string) (rec la
 	if err != nil {
 		return rec, err
 	}
-	manifest, err := layer.Manifest{
+	manifest := layer.Manifest{
 		DiskBytes: b.plan.Base.DiskBytes, ChunkSize: image.ChunkSize, Changed: changed,
 		Saved: &layer.Saved{Fingerprint: fingerprint, Waagent: guest.waagent},
-	}.Encode()
-	if err != nil {
-		return rec, fmt.Errorf("encode the manifest of a layer: %w", err)
 	}
 	runID := b.active.id()
-	rec, err = b.engine.files.Commit(ctx, layer.Record{ID: id, Key: key, Kind: layer.Memory, Base: b.plan.Base.Image, Run: runID, Manifest: manifest})
+	rec, err = b.engine.files.Commit(ctx, layer.Record{ID: id, Key: key, Kind: layer.Memory, Base: b.plan.Base.Image, Run: runID}, manifest, time.Time{})
 	if err != nil {
 		return rec, err
 	}
@@ -159,10 +184,15 @@ func (b *builder) makeWarm(ctx context.Context, key, fingerprint string) (rec la
 
 // coldBoot boots the base for this run alone.
 func (b *builder) coldBoot(ctx context.Context) error {
-	b.parent, b.extents = "", nil
-	if err := b.firstOverlay(ctx, layer.Record{}); err != nil {
+	b.parent, b.extents, b.topBytes = "", nil, b.plan.Base.DiskBytes
+	if err := b.overlayOn(ctx, ""); err != nil {
 		return err
 	}
+	return b.bootOn(ctx)
+}
+
+// bootOn boots the disk that the run writes to.
+func (b *builder) bootOn(ctx context.Context) error {
 	b.vm = &vm{}
 	err := b.boot(ctx, b.vm, bootSpec{disk: b.engine.files.Path(b.top, layer.DiskFile), vars: filepath.Join(b.work, "vars.fd")})
 	if err != nil {
@@ -190,8 +220,8 @@ func (b *builder) restore(ctx context.Context, warm layer.Record) error {
 	if manifest.Saved == nil {
 		return arm.Errorf(arm.CodeCorrupt, "layer %s holds no saved state", warm.ID)
 	}
-	b.parent, b.extents = warm.ID, manifest.Changed
-	if err := b.firstOverlay(ctx, warm); err != nil {
+	b.parent, b.extents, b.topBytes = warm.ID, manifest.Changed, b.plan.Base.DiskBytes
+	if err := b.overlayOn(ctx, warm.ID); err != nil {
 		return err
 	}
 	vars := filepath.Join(b.work, "vars.fd")
@@ -250,9 +280,10 @@ func (b *builder) restore(ctx context.Context, warm layer.Record) error {
 	return nil
 }
 
-// firstOverlay makes the layer that the run writes first.
-func (b *builder) firstOverlay(ctx context.Context, warm layer.Record) error {
-	b.top, b.topBytes = warm.ID, b.plan.Base.DiskBytes
+// overlayOn makes the layer that the run writes first, over the disk of another,
+// "" for the base.
+func (b *builder) overlayOn(ctx context.Context, below string) error {
+	b.top = below
 	top, err := b.newOverlay(ctx)
 	b.top = top
 	return err

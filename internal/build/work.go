@@ -32,11 +32,25 @@ type builder struct {
 	plan     *plan.Plan
 	vm       *vm
 
+	keys        plan.Keys
+	fingerprint string    // of the hypervisor
+	started     time.Time // when the run was taken up
+	verdicts    []verdict // what the look-up found, per step
+	done        int       // steps that need not run
+	oldest      time.Time // when the oldest step of the chain began
+	made        []time.Time
+	claims      *inflight // steps claimed among all builds; nil for none
+	claimed     int       // the first of the plan's steps that is still claimed
+	unsaved     time.Duration
+	memoryCost  time.Duration
+	secretGiven bool // a step of this run got a secret
+	sealed      string
+
 	parent     string        // last sealed layer, "" for the base
 	top        string        // layer the machine writes to
 	topBytes   int64         // virtual size of top
 	extents    []disk.Extent // what all sealed layers above the base changed
-	image      string        // content id of the result
+	image      string        // content id of the result, "" until it is known
 	failedStep string
 	outputs    []run.Output
 }
@@ -55,9 +69,13 @@ func (e *Engine) work(ctx context.Context, lease *queue.Lease) error {
 			work: filepath.Join(e.dir, workDir(lease.ID())), console: e.ConsolePath(lease.ID()),
 		},
 		active: active, undo: undoStack{engine: e, run: active}, vm: &vm{}, redactor: redactor,
+		started: time.Now(), memoryCost: orDefault(e.cfg.MemoryCost, checkpointCost),
 	}
-	start := time.Now()
+	start := b.started
 	err = b.run(ctx)
+	if b.claims != nil {
+		err = errors.Join(err, b.claims.close())
+	}
 	if errors.Is(err, queue.ErrLeaseLost) {
 		// Another owner undoes and reports; this one only lets go.
 		return errors.Join(err, b.vm.close(), log.Close())
@@ -65,6 +83,7 @@ func (e *Engine) work(ctx context.Context, lease *queue.Lease) error {
 	if errors.Is(context.Cause(ctx), queue.ErrStopping) {
 		return errors.Join(b.suspend(ctx), log.Close())
 	}
+	defer e.endOf(lease.Record())
 	return errors.Join(b.finish(ctx, err, time.Since(start)), log.Close())
 }
 
@@ -75,6 +94,7 @@ func (b *builder) run(ctx context.Context) error {
 		return err
 	}
 	b.redactor.Add(b.engine.secrets(b.job)...)
+	b.redactor.Add(b.engine.secretTexts(b.active.id())...)
 	log, err := b.engine.openCustomizationLog(ctx, b.job.Staging.Account, b.active.id(), b.redactor)
 	if err != nil {
 		return fmt.Errorf("open the customization log: %w", err)
@@ -106,6 +126,14 @@ func (b *builder) run(ctx context.Context) error {
 	} {
 		if phase.name == event.PhaseExport && len(b.job.Outputs) == 0 {
 			continue
+		}
+		if b.image != "" { // nothing changed: nothing boots
+			switch phase.name {
+			case event.PhaseStart, event.PhaseGeneralize, event.PhaseCapture:
+				continue
+			case event.PhaseCustomize:
+				phase.do = b.cachedSteps
+			}
 		}
 		total := 0
 		if phase.name == event.PhaseCustomize {
@@ -148,7 +176,11 @@ func (b *builder) prepare(ctx context.Context) error {
 		return err
 	}
 	b.source = src
-	p, warnings, problems := plan.New(b.template, b.engine.inputs(base, b.job.Artifacts))
+	inputs, err := b.engine.inputs(base, b.job.Artifacts, b.job.Values)
+	if err != nil {
+		return err
+	}
+	p, warnings, problems := plan.New(b.template, inputs)
 	if len(problems) > 0 {
 		return joinProblems(problems)
 	}
@@ -161,6 +193,12 @@ func (b *builder) prepare(ctx context.Context) error {
 		if err := b.engine.recordExactVersion(ctx, b.job.TemplateID, base.ExactVersion); err != nil {
 			return err
 		}
+	}
+	if err := b.prepareCache(ctx); err != nil {
+		return err
+	}
+	if found, err := b.findResult(ctx); found || err != nil {
+		return err
 	}
 	if err := b.engine.baseDisk(ctx, base.Image, b.progress("render the base disk")); err != nil {
 		return err

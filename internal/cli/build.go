@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -23,6 +24,15 @@ type buildFlags struct {
 	outputs  []string
 	progress string
 	json     bool
+
+	noCache  bool
+	maxAge   time.Duration
+	explain  bool
+	fromStep string
+	secrets  []string
+	params   []string
+	onError  string
+	keep     time.Duration
 }
 
 func (a *app) buildCommand() *cobra.Command {
@@ -44,6 +54,14 @@ is the local subscription unless --set says otherwise.`,
 	f.StringVar(&flags.name, "name", "", "name of the template (default its own, else the file's)")
 	f.StringVar(&flags.source, "source", "", "build from another base: FILE, PUBLISHER:OFFER:SKU:VERSION or an image id")
 	f.StringArrayVar(&flags.outputs, "output", nil, "also write the image to FILE: .vhd, .vhdx, .qcow2, .vmdk or .raw (repeatable)")
+	f.BoolVar(&flags.noCache, "no-cache", false, "run every step, although its result is known")
+	f.DurationVar(&flags.maxAge, "max-age", build.DefaultMaxAge, "reuse results whose oldest step is at most this old")
+	f.BoolVar(&flags.explain, "explain", false, "say of every step why it ran, and what changed since the last run")
+	f.StringVar(&flags.fromStep, "from-step", "", "run the step NAME and all after it in any case")
+	f.StringArrayVar(&flags.secrets, "secret", nil, "give the steps that name it a secret: NAME=FILE or NAME@VERSION=FILE (repeatable)")
+	f.StringArrayVar(&flags.params, "param", nil, "give the steps that name it a parameter: NAME=VALUE (repeatable)")
+	f.StringVar(&flags.onError, "on-error", string(build.Keep), "what becomes of the guest of a failed step: keep, clean or ask")
+	f.DurationVar(&flags.keep, "keep", build.DefaultKeep, "how long the guest of a failed step is kept")
 	f.StringVar(&flags.progress, "progress", string(ProgressAuto), "how to show the build: auto, tty, plain or json")
 	f.BoolVar(&flags.json, "json", false, "one event per line; the same as --progress json")
 	return cmd
@@ -63,6 +81,10 @@ func (a *app) build(ctx context.Context, path string, flags buildFlags) error {
 	mode := ProgressMode(flags.progress)
 	if flags.json {
 		mode = ProgressJSON
+	}
+	request, err := flags.request()
+	if err != nil {
+		return err
 	}
 	view, err := NewProgress(mode, a.env.Stdout, isTerminal(a.env.Stdout), ProgressOptions{OnInterrupt: a.interrupted})
 	if err != nil {
@@ -84,12 +106,18 @@ func (a *app) build(ctx context.Context, path string, flags buildFlags) error {
 		if name == "" {
 			name = file.name(res.Template)
 		}
-		return a.show(ctx, view, func(sink event.Sink) error {
-			_, err := e.Build(ctx, build.Request{
-				Template: res, Name: name, Group: flags.group, Dir: file.dir, Source: flags.source, Outputs: outputs, Create: true,
-			}, sink)
+		request.Template, request.Name, request.Group, request.Dir = res, name, flags.group, file.dir
+		request.Source, request.Outputs, request.Create = flags.source, outputs, true
+		id := ""
+		err = a.show(ctx, view, func(sink event.Sink) error {
+			rec, err := e.Build(ctx, request, sink)
+			id = rec.ID
 			return err
 		})
+		if err != nil && flags.onError == onErrorAsk && id != "" {
+			return errors.Join(err, a.askAboutFailure(ctx, e, id))
+		}
+		return err
 	})
 }
 

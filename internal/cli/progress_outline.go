@@ -42,6 +42,7 @@ type part struct {
 	elapsed  time.Duration // of an ended part
 	ended    bool
 	err      *event.Failure
+	cached   string   // how old the result of a step is that did not run
 	output   []string // the last keptOutput lines
 	outputAt time.Time
 }
@@ -76,6 +77,10 @@ func (o *outline) apply(e event.Event) {
 		o.step(e)
 	case event.StepFinished:
 		o.step(e).end(e)
+	case event.StepCached:
+		p := o.step(e)
+		p.end(e)
+		p.cached = e.Text
 	case event.Output:
 		if p := o.source(e); p != nil {
 			p.output = append(p.output, e.Text)

@@ -92,6 +92,8 @@ func (w *plainWriter) line(e event.Event) string {
 		return fmt.Sprintf("[%s] started", w.outline.stepLabel(e.Step, e.StepName))
 	case event.StepFinished:
 		return fmt.Sprintf("[%s] %s", w.outline.label(w.outline.step(e)), ending(e))
+	case event.StepCached:
+		return fmt.Sprintf("[%s] %s", w.outline.stepLabel(e.Step, e.StepName), e.Text)
 	case event.Output:
 		if p := w.outline.source(e); p != nil {
 			return fmt.Sprintf("[%s] %s", w.outline.label(p), e.Text)

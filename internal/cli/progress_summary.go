@@ -74,7 +74,11 @@ func (o *outline) writeTimes(b *strings.Builder, s style) {
 		case p.err != nil && p.err.Code == arm.CodeCanceled:
 			note = " (canceled)"
 		}
-		lines = append(lines, []string{"  " + mark, indent + name, Elapsed(p.elapsedAt(o.now)) + note})
+		took := Elapsed(p.elapsedAt(o.now))
+		if p.cached != "" {
+			took = p.cached
+		}
+		lines = append(lines, []string{"  " + mark, indent + name, took + note})
 	}
 	if len(o.phases) > 0 {
 		b.WriteString("phases and steps\n")

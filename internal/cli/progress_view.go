@@ -161,7 +161,11 @@ func (v *liveView) partLine(p *part, indent, name string) viewLine {
 	}
 	// The elapsed times stand in one column, whatever the indent.
 	column := max(1, min(viewName, v.width-viewElapsed)-len(indent)-2)
-	return viewLine{indent + mark + " " + pad(fit(name, column), column) + "  " + Elapsed(p.elapsedAt(v.clock())), weight}
+	took := Elapsed(p.elapsedAt(v.clock()))
+	if p.cached != "" {
+		took = "cached"
+	}
+	return viewLine{indent + mark + " " + pad(fit(name, column), column) + "  " + took, weight}
 }
 
 // transfer is the line of t: its name, a bar where the total is known, and the

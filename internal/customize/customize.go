@@ -24,6 +24,8 @@ type Content interface {
 type Runner struct {
 	Session guest.Session
 	Content Content
+	// Secret is the content of a secret that a step is given.
+	Secret func(name string) ([]byte, error)
 	// Stdout and Stderr receive what a step writes.
 	Stdout, Stderr io.Writer
 }

@@ -22,8 +22,15 @@ func (r Runner) shell(ctx context.Context, step plan.Step) error {
 		return fmt.Errorf("place the script at %s: %w", script, err)
 	}
 
-	exit, err := r.Session.Run(ctx, script, r.Stdout, r.Stderr)
+	command, err := r.give(ctx, step, script)
 	if err != nil {
+		return fmt.Errorf("hand the step its parameters and secrets: %w", err)
+	}
+	exit, err := r.Session.Run(ctx, command, r.Stdout, r.Stderr)
+	if err != nil {
+		return err
+	}
+	if err := r.wipe(ctx, step); err != nil {
 		return err
 	}
 	// The script is removed in a session of its own: it may have replaced its

@@ -40,6 +40,9 @@ func (p *Publisher) galleryVersion(ctx context.Context, target plan.Output, res 
 			return "", err
 		}
 	}
+	if id, err := p.published(ctx, def.ID, res); id != "" || err != nil {
+		return id, err
+	}
 	for range versionTries {
 		version, err := p.version(ctx, def, explicit, target.Versioning, res)
 		if err != nil {
@@ -60,6 +63,24 @@ func (p *Publisher) galleryVersion(ctx context.Context, target plan.Output, res 
 		return versionID.String(), err
 	}
 	return "", arm.Errorf(arm.CodeConflict, "no free version number of %s in %d tries: other runs publish there at the same time", def.ID, versionTries)
+}
+
+// published is the version of a definition that this run made before its worker
+// died, "" for none.
+func (p *Publisher) published(ctx context.Context, definition string, res Result) (string, error) {
+	if res.Run == "" {
+		return "", nil
+	}
+	records, _, err := p.Resources.List(ctx, resource.Query{Scope: definition, Type: TypeVersion})
+	if err != nil {
+		return "", err
+	}
+	for _, r := range records {
+		if c, err := ContentOf(r); err == nil && c.Run == res.Run && c.Image == res.Image {
+			return r.ID, nil
+		}
+	}
+	return "", nil
 }
 
 // version chooses the number of a new version.

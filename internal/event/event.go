@@ -20,6 +20,7 @@ const (
 	PhaseFinished Kind = "phase.finished" // Phase, Elapsed; Err on failure
 	StepStarted   Kind = "step.started"   // Step, StepName
 	StepFinished  Kind = "step.finished"  // Step, StepName, Elapsed; Err on failure
+	StepCached    Kind = "step.cached"    // Step, StepName; Text: how old its result is. It does not run.
 	Output        Kind = "output"         // one line a step wrote: Step, StepName, Stream, Text
 	Progress      Kind = "progress"       // Text: what moves; Done of Total bytes (Total 0: unknown)
 	Decision      Kind = "decision"       // Text: a choice and its reason (accelerator, warm start, cache)

@@ -2,8 +2,9 @@ package layer
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"hash/crc32"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -42,8 +43,12 @@ func NewFiles(dir string, index Index) (*Files, error) {
 // NewID is the id of a layer yet to be made.
 func NewID() string { return uuid.NewString() }
 
-// Create makes the directory of a new layer.
+// Create makes the directory of a new layer. The directory of all layers may have
+// been deleted since it was opened: they are a cache.
 func (f *Files) Create(id string) error {
+	if err := os.MkdirAll(f.dir, 0o700); err != nil {
+		return fmt.Errorf("make the layer directory: %w", err)
+	}
 	if err := os.Mkdir(filepath.Join(f.dir, id), 0o700); err != nil {
 		return fmt.Errorf("make layer %s: %w", id, err)
 	}
@@ -56,50 +61,85 @@ func (f *Files) Path(id, file string) string { return filepath.Join(f.dir, id, f
 // Relative is how an overlay in one layer's directory names the disk of another.
 func Relative(id string) string { return filepath.Join("..", id, DiskFile) }
 
-// Commit seals a layer: its files become read-only, and then its
-// record is inserted. A layer whose key another writer committed first is kept
-// under no key: work already stands on it.
-func (f *Files) Commit(ctx context.Context, r Record) (Record, error) {
+// Commit seals a layer: its files become read-only, what they hold is noted in
+// its manifest, and then its record is inserted. A layer of the same key that was
+// committed before since gives its key up: the caller has decided not to use it.
+// One whose key another writer committed meanwhile is kept under no key: work
+// already stands on it.
+func (f *Files) Commit(ctx context.Context, r Record, m Manifest, since time.Time) (Record, error) {
 	dir := filepath.Join(f.dir, r.ID)
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return r, fmt.Errorf("seal layer %s: %w", r.ID, err)
 	}
-	r.Bytes = 0
+	r.Bytes, m.Files = 0, map[string]File{}
 	for _, e := range entries {
-		mode := os.FileMode(0o444)
-		if e.Name() == RAMFile {
-			mode = 0o600 // QEMU opens it for writing, though it maps it privately
-		}
-		n, err := seal(filepath.Join(dir, e.Name()), mode)
+		occupied, file, err := seal(dir, e.Name())
 		if err != nil {
 			return r, fmt.Errorf("seal layer %s: %w", r.ID, err)
 		}
-		r.Bytes += n
+		r.Bytes += occupied
+		m.Files[e.Name()] = file
+	}
+	if r.Manifest, err = m.Encode(); err != nil {
+		return r, fmt.Errorf("encode the manifest of a layer: %w", err)
 	}
 	stored, won, err := f.index.Insert(ctx, r)
+	if err == nil && !won && stored.CreatedAt.Before(since) {
+		if err = f.index.Forget(ctx, stored.ID); err == nil || arm.IsCode(err, arm.CodeNotFound) {
+			stored, won, err = f.index.Insert(ctx, r)
+		}
+	}
+	if err == nil && !won {
+		r.Key = ""
+		stored, _, err = f.index.Insert(ctx, r)
+	}
 	if err != nil {
 		return r, fmt.Errorf("commit layer %s: %w", r.ID, err)
-	}
-	if !won {
-		r.Key = ""
-		if stored, _, err = f.index.Insert(ctx, r); err != nil {
-			return r, fmt.Errorf("commit layer %s: %w", r.ID, err)
-		}
 	}
 	return stored, nil
 }
 
-// seal gives a file its final mode and returns what it occupies, in bytes.
-func seal(path string, mode os.FileMode) (int64, error) {
+// seal gives a file its final mode and returns what it occupies, in bytes, and
+// what it must still be later.
+func seal(dir, name string) (occupied int64, file File, err error) {
+	path := filepath.Join(dir, name)
+	mode := os.FileMode(0o444)
+	if name == RAMFile {
+		mode = 0o600 // QEMU opens it for writing, though it maps it privately
+	}
 	if err := os.Chmod(path, mode); err != nil {
-		return 0, err
+		return 0, file, err
 	}
 	info, err := os.Stat(path)
 	if err != nil {
-		return 0, err
+		return 0, file, err
 	}
-	return Occupied(info), nil
+	file.Bytes = info.Size()
+	if name != RAMFile { // large, and mostly never read
+		if file.Sum, err = checksum(path); err != nil {
+			return 0, file, err
+		}
+	}
+	return Occupied(info), file, nil
+}
+
+// castagnoli is the polynomial that processors have an instruction for.
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// checksum is the CRC-32C of a file's content. It finds damage, not forgery:
+// whoever can write here owns the builds.
+func checksum(path string) (string, error) {
+	in, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer in.Close()
+	sum := crc32.New(castagnoli)
+	if _, err := io.CopyBuffer(struct{ io.Writer }{sum}, in, make([]byte, 1<<20)); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%08x", sum.Sum32()), nil
 }
 
 // Occupied is what a file takes of its disk, in bytes; holes take nothing.
@@ -110,15 +150,39 @@ func Occupied(info fs.FileInfo) int64 {
 	return info.Size()
 }
 
-// Intact reports whether the files that a record promises are there.
-func (f *Files) Intact(r Record) error {
-	names := []string{DiskFile}
-	if r.Kind == Memory {
-		names = append(names, RAMFile, StateFile)
+// Intact reports whether the files that a record promises are there, in full
+// length.
+func (f *Files) Intact(r Record) error { return f.check(r, false) }
+
+// Verify is Intact with a look at every byte that has a checksum.
+func (f *Files) Verify(r Record) error { return f.check(r, true) }
+
+func (f *Files) check(r Record, content bool) error {
+	m, err := ManifestOf(r)
+	if err != nil {
+		return err
 	}
-	for _, name := range names {
-		if _, err := os.Stat(f.Path(r.ID, name)); err != nil {
+	if len(m.Files) == 0 {
+		return arm.Errorf(arm.CodeCorrupt, "layer %s is damaged: its manifest names no files", r.ID)
+	}
+	for name, want := range m.Files {
+		path := f.Path(r.ID, name)
+		info, err := os.Stat(path)
+		if err != nil {
 			return arm.Errorf(arm.CodeCorrupt, "layer %s is damaged: %w", r.ID, err)
+		}
+		if info.Size() != want.Bytes {
+			return arm.Errorf(arm.CodeCorrupt, "layer %s is damaged: %s has %d bytes instead of %d", r.ID, name, info.Size(), want.Bytes)
+		}
+		if !content || want.Sum == "" {
+			continue
+		}
+		sum, err := checksum(path)
+		if err != nil {
+			return arm.Errorf(arm.CodeCorrupt, "layer %s is damaged: %w", r.ID, err)
+		}
+		if sum != want.Sum {
+			return arm.Errorf(arm.CodeCorrupt, "layer %s is damaged: the content of %s is not what was sealed", r.ID, name)
 		}
 	}
 	return nil
@@ -130,77 +194,4 @@ func (f *Files) Remove(ctx context.Context, id string) error {
 		return err
 	}
 	return os.RemoveAll(filepath.Join(f.dir, id))
-}
-
-// Limits say what garbage collection keeps.
-type Limits struct {
-	MaxAge   time.Duration // a layer unused for longer goes; 0 keeps all ages
-	MaxBytes int64         // beyond this the longest unused go; 0 for no limit
-	// Orphans is how old a directory without a record must be to go: younger ones
-	// may belong to a run that has not committed them yet.
-	Orphans time.Duration
-}
-
-// Collect removes layers that no run pins and no layer stands on, until the
-// limits hold, and directories that were never committed.
-func (f *Files) Collect(ctx context.Context, now time.Time, l Limits) (removed int, freed int64, err error) {
-	all, err := f.index.List(ctx, Filter{})
-	if err != nil {
-		return 0, 0, err
-	}
-	var total int64
-	known := map[string]bool{}
-	for _, r := range all {
-		total += r.Bytes
-		known[r.ID] = true
-	}
-	// A layer becomes collectable when the one above it goes, hence the rounds.
-	for {
-		free, err := f.index.List(ctx, Filter{Collectables: true})
-		if err != nil {
-			return removed, freed, err
-		}
-		gone := 0
-		for _, r := range free { // the longest unused first
-			tooOld := l.MaxAge > 0 && now.Sub(r.LastUsedAt) > l.MaxAge
-			tooMuch := l.MaxBytes > 0 && total > l.MaxBytes
-			if !tooOld && !tooMuch {
-				continue
-			}
-			if rerr := f.Remove(ctx, r.ID); rerr != nil {
-				if arm.IsCode(rerr, arm.CodeConflict) { // pinned meanwhile
-					continue
-				}
-				return removed, freed, rerr
-			}
-			total -= r.Bytes
-			freed += r.Bytes
-			gone++
-		}
-		removed += gone
-		if gone == 0 {
-			break
-		}
-	}
-	return removed, freed, f.sweep(now, known, l.Orphans)
-}
-
-// sweep removes directories without a record that are older than grace.
-func (f *Files) sweep(now time.Time, known map[string]bool, grace time.Duration) error {
-	entries, err := os.ReadDir(f.dir)
-	if err != nil {
-		return err
-	}
-	var errs []error
-	for _, e := range entries {
-		info, err := e.Info()
-		if errors.Is(err, fs.ErrNotExist) || known[e.Name()] {
-			continue
-		}
-		if err == nil && now.Sub(info.ModTime()) > grace {
-			err = os.RemoveAll(filepath.Join(f.dir, e.Name()))
-		}
-		errs = append(errs, err)
-	}
-	return errors.Join(errs...)
 }

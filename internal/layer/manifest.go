@@ -2,6 +2,7 @@ package layer
 
 import (
 	"encoding/json"
+	"time"
 
 	"goldsmith/internal/arm"
 	"goldsmith/internal/image/disk"
@@ -15,12 +16,39 @@ type Manifest struct {
 	ChunkSize int64         `json:"chunkSize"` // granularity of Changed
 	Changed   []disk.Extent `json:"changed"`
 	Saved     *Saved        `json:"saved,omitempty"`
+	// Oldest is when the oldest step of the chain up to here began; zero for the
+	// booted base, which has none.
+	Oldest time.Time `json:"oldest,omitzero"`
+	// Step is the name of the step that the layer is of, for people.
+	Step string `json:"step,omitempty"`
+	// Files are the sizes and checksums of the files; filled in by Commit.
+	Files map[string]File `json:"files,omitempty"`
+	// Failed is set on the state of a failed step, which is kept for a look at it.
+	Failed *Failed `json:"failed,omitempty"`
+}
+
+// File is what a sealed file must still be.
+type File struct {
+	Bytes int64  `json:"bytes"`         // its length, holes included
+	Sum   string `json:"sum,omitempty"` // CRC-32C of its content, in hex; "" for guest memory in a file of its own
+}
+
+// Failed describes the state in which a step failed.
+type Failed struct {
+	Until   time.Time       `json:"until"`  // it is removed after that
+	Shape   json.RawMessage `json:"shape"`  // of the machine
+	Origin  string          `json:"origin"` // of the base, for people
+	Message string          `json:"message"`
 }
 
 // Saved is what restoring a memory layer needs besides its files.
 type Saved struct {
 	Fingerprint string `json:"fingerprint"` // hypervisor that can restore it
 	Waagent     bool   `json:"waagent"`     // the guest has the Azure agent
+	// Whole says that the state holds the memory too, and that a NIC of address MAC
+	// was plugged ("" for none). Otherwise the memory is in RAMFile.
+	Whole bool   `json:"whole,omitempty"`
+	MAC   string `json:"mac,omitempty"`
 }
 
 // Encode is the manifest as a Record keeps it.

@@ -17,21 +17,28 @@ type Keys struct {
 	Steps []string
 }
 
+// root is what of a plan every layer of it depends on.
+type root struct {
+	Image     string      `json:"image"`
+	Seed      string      `json:"seed"`
+	Settings  string      `json:"settings"`
+	Shape     any         `json:"shape"`
+	DiskBytes int64       `json:"diskBytes"`
+	Network   NetworkMode `json:"network"`
+	Tenant    string      `json:"tenant,omitempty"`
+	Refresh   string      `json:"refresh,omitempty"`
+}
+
+func (p *Plan) root(refresh string) root {
+	return root{p.Base.Image, p.Seed, p.Settings, p.Shape, p.DiskBytes, p.Network, p.Tenant, refresh}
+}
+
 // Keys derives the layer keys. They hold everything that changes a layer's
 // content and nothing else: no time, no names, no output targets. refresh is the
 // user's explicit value for "not from an earlier cache".
 func (p *Plan) Keys(refresh string) Keys {
-	root := digest("root", struct {
-		Image     string      `json:"image"`
-		Seed      string      `json:"seed"`
-		Settings  string      `json:"settings"`
-		Shape     any         `json:"shape"`
-		DiskBytes int64       `json:"diskBytes"`
-		Network   NetworkMode `json:"network"`
-		Refresh   string      `json:"refresh,omitempty"`
-	}{p.Base.Image, p.Seed, p.Settings, p.Shape, p.DiskBytes, p.Network, refresh})
-	keys := Keys{Root: root}
-	parent := root
+	keys := Keys{Root: digest("root", p.root(refresh))}
+	parent := keys.Root
 	for _, s := range p.Steps {
 		parent = digest("step", parent, s.canonical())
 		keys.Steps = append(keys.Steps, parent)
@@ -39,17 +46,29 @@ func (p *Plan) Keys(refresh string) Keys {
 	return keys
 }
 
+// Last is the key of the last step, of the booted base without steps.
+func (k Keys) Last() string {
+	if len(k.Steps) == 0 {
+		return k.Root
+	}
+	return k.Steps[len(k.Steps)-1]
+}
+
+// MemoryKey is the key of the memory layer beside the disk layer of a step: a
+// hypervisor of another fingerprint cannot restore it.
+func MemoryKey(step, fingerprint string) string { return digest("memory", step, fingerprint) }
+
+// generalised is raised whenever generalisation leaves another image behind for a
+// reason that is not in the seed, which the helper is part of.
+const generalised = 1
+
+// ResultKey is the key of the finished image: the last step's, generalised.
+func (k Keys) ResultKey() string { return digest("result", k.Last(), generalised) }
+
 // canonical is what of a step changes its result. Its name, its position and
 // where its bytes came from do not.
-func (s Step) canonical() any {
-	c := struct {
-		Type        string   `json:"type"`
-		Inline      []string `json:"inline,omitempty"`
-		SHA256      string   `json:"sha256,omitempty"`
-		FileName    string   `json:"fileName,omitempty"`
-		Destination string   `json:"destination,omitempty"`
-		Reboot      bool     `json:"reboot,omitempty"`
-	}{Type: string(s.Type), Inline: s.Inline, Destination: s.Destination, Reboot: s.Reboot}
+func (s Step) canonical() canonicalStep {
+	c := canonicalStep{Type: string(s.Type), Inline: s.Inline, Destination: s.Destination, Values: s.Values, Reboot: s.Reboot}
 	if s.Artifact != nil {
 		c.SHA256 = s.Artifact.SHA256
 	}
@@ -58,6 +77,16 @@ func (s Step) canonical() any {
 		c.FileName = s.FileName()
 	}
 	return c
+}
+
+type canonicalStep struct {
+	Type        string   `json:"type"`
+	Inline      []string `json:"inline,omitempty"`
+	SHA256      string   `json:"sha256,omitempty"`
+	FileName    string   `json:"fileName,omitempty"`
+	Destination string   `json:"destination,omitempty"`
+	Values      []Value  `json:"values,omitempty"`
+	Reboot      bool     `json:"reboot,omitempty"`
 }
 
 // WarmKey is the key of the memory layer "this base, booted, NIC and seed

@@ -50,6 +50,13 @@ type Inputs struct {
 	Artifacts map[string]Artifact // by URI as the template writes it
 	Host      Host
 	Network   NetworkMode
+	// Tenant is whose templates may share layers with this one.
+	Tenant string
+	// Values are the run's parameters and secrets, by name.
+	Values map[string]Value
+	// Texts are the contents of frozen scripts by digest, as far as they may use
+	// Values.
+	Texts map[string]string
 	// Seed and Settings are digests of what the builder itself puts into the
 	// guest: at its first boot (helper, build user), and for one build (proxies,
 	// certificates).
@@ -64,6 +71,7 @@ type Plan struct {
 	Shape     machine.Shape `json:"shape"`
 	DiskBytes int64         `json:"diskBytes"` // virtual size of the result's disk
 	Network   NetworkMode   `json:"network"`
+	Tenant    string        `json:"tenant,omitempty"`
 	Seed      string        `json:"seed"`
 	Settings  string        `json:"settings"`
 	Steps     []Step        `json:"steps"`
@@ -80,6 +88,9 @@ type Step struct {
 	Inline      []string               `json:"inline,omitempty"`
 	Artifact    *Artifact              `json:"artifact,omitempty"`
 	Destination string                 `json:"destination,omitempty"` // File only
+	// Values are the parameters and secrets that the step is given: those whose
+	// names stand in its text.
+	Values []Value `json:"values,omitempty"`
 	// Reboot marks a boundary after which the guest has restarted, so that a disk
 	// layer alone can be resumed.
 	Reboot bool `json:"reboot,omitempty"`
@@ -100,6 +111,7 @@ func New(t *imagetemplate.Template, in Inputs) (p *Plan, warnings []string, prob
 		Base:      in.Base,
 		DiskBytes: in.Base.DiskBytes,
 		Network:   in.Network,
+		Tenant:    in.Tenant,
 		Seed:      in.Seed,
 		Settings:  in.Settings,
 		Outputs:   t.Distribute,

@@ -43,6 +43,13 @@ func newStep(number int, c imagetemplate.Customizer, in Inputs) (Step, []*arm.Er
 		}
 		s.Artifact = &a
 	}
+	if c.Type == imagetemplate.Shell {
+		text := strings.Join(s.Inline, "\n")
+		if s.Artifact != nil {
+			text = in.Texts[s.Artifact.SHA256]
+		}
+		s.Values = used(in.Values, text)
+	}
 	return s, problems
 }
 

@@ -83,7 +83,7 @@ func (s layerIndex) Touch(ctx context.Context, id string) error {
 
 // Forget implements layer.Index.
 func (s layerIndex) Forget(ctx context.Context, id string) error {
-	err := s.db.write.QueryRowContext(ctx, `update layers set key = '' where id = $1 returning id`, id).Scan(new(string))
+	err := s.db.write.QueryRowContext(ctx, `update layers set key = null where id = $1 returning id`, id).Scan(new(string))
 	return s.db.fault(ctx, "forget layer", missing(err, id, "the layer"))
 }
 

@@ -207,7 +207,10 @@ func (g *Guest) identified(id protocol.Identify) error {
 // command executes a command of the builder.
 func (g *Guest) command(ctx context.Context, command string, stdin io.Reader, stdout, stderr io.Writer) int {
 	text := ""
-	if path, ok := strings.CutPrefix(command, "/tmp/"); !ok {
+	// A step with parameters sets them before it becomes its script.
+	script := command[strings.LastIndex(command, " exec ")+1:]
+	script = strings.TrimPrefix(script, "exec ")
+	if path, ok := strings.CutPrefix(script, "/tmp/"); !ok {
 		// Not a customizer's script.
 	} else if b, err := os.ReadFile(filepath.Join(g.dir, "tmp", path)); err == nil {
 		text = string(b)
@@ -220,7 +223,7 @@ func (g *Guest) command(ctx context.Context, command string, stdin io.Reader, st
 	exit := guesttest.Shell(g.dir)(ctx, command, stdin, stdout, stderr)
 	if text != "" {
 		_, body, _ := strings.Cut(text, "\n")
-		g.note("%s: %s", filepath.Base(command), strings.TrimSpace(body))
+		g.note("%s: %s", filepath.Base(script), strings.TrimSpace(body))
 	}
 	return exit
 }
@@ -286,16 +289,31 @@ func (g *Guest) WriteDisk(overlay string) error {
 	return nil
 }
 
-// memory is what a saved guest remembers.
+// memory is what a saved guest remembers: its place in the journal, and the files
+// in /tmp, as if it were in memory.
 type memory struct {
-	Next int `json:"next"`
+	Next  int               `json:"next"`
+	Files map[string][]byte `json:"files"`
 }
 
 // SaveMemory implements machinetest.Rememberer.
 func (g *Guest) SaveMemory() ([]byte, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return json.Marshal(memory{g.next + len(g.pending)}) // the disk is written after the memory
+	m := memory{Next: g.next + len(g.pending), Files: map[string][]byte{}} // the disk is written after the memory
+	entries, err := os.ReadDir(filepath.Join(g.dir, "tmp"))
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		if !e.Type().IsRegular() {
+			continue
+		}
+		if m.Files[e.Name()], err = os.ReadFile(filepath.Join(g.dir, "tmp", e.Name())); err != nil {
+			return nil, err
+		}
+	}
+	return json.Marshal(m)
 }
 
 // LoadMemory implements machinetest.Rememberer.
@@ -305,5 +323,10 @@ func (g *Guest) LoadMemory(text []byte) error {
 		return err
 	}
 	g.next = m.Next
+	for name, content := range m.Files {
+		if err := os.WriteFile(filepath.Join(g.dir, "tmp", name), content, 0o600); err != nil {
+			return err
+		}
+	}
 	return nil
 }

@@ -25,21 +25,21 @@ done
 exec "$@"
 `
 
-// Shell executes commands by sh in dir. Paths below /tmp in the command line lead
-// below dir, and sudo runs its command as it is. It isolates nothing: the
+// Shell executes commands by sh in dir. Paths below /tmp and /dev/shm in the command
+// line lead below dir, and sudo runs its command as it is. It isolates nothing: the
 // commands must be the test's own.
 func Shell(dir string) Handler {
 	return func(ctx context.Context, command string, stdin io.Reader, stdout, stderr io.Writer) int {
-		tmp, bin := filepath.Join(dir, "tmp"), filepath.Join(dir, ".bin")
+		tmp, shm, bin := filepath.Join(dir, "tmp"), filepath.Join(dir, "dev", "shm"), filepath.Join(dir, ".bin")
 		err := errors.Join(
-			os.MkdirAll(tmp, 0o755), os.MkdirAll(bin, 0o755),
+			os.MkdirAll(tmp, 0o755), os.MkdirAll(shm, 0o755), os.MkdirAll(bin, 0o755),
 			os.WriteFile(filepath.Join(bin, "sudo"), []byte(sudoScript), 0o755),
 		)
 		if err != nil {
 			_, _ = io.WriteString(stderr, err.Error()+"\n")
 			return 255
 		}
-		cmd := exec.CommandContext(ctx, "sh", "-c", strings.ReplaceAll(command, "/tmp/", tmp+"/"))
+		cmd := exec.CommandContext(ctx, "sh", "-c", strings.NewReplacer("/tmp/", tmp+"/", "/dev/shm/", shm+"/").Replace(command))
 		cmd.Dir = dir
 		cmd.Env = []string{"HOME=" + dir, "TMPDIR=" + tmp, "PATH=" + bin + ":/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8"}
 		cmd.Stdout, cmd.Stderr = stdout, stderr
