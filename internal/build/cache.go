@@ -26,6 +26,8 @@ type CachePolicy struct {
 	MaxAge time.Duration `json:"maxAge,omitempty"`
 	// FromStep is the name of the first step that runs in any case, "" for none.
 	FromStep string `json:"fromStep,omitempty"`
+	// Cold boots the base instead of restoring it, and reuses nothing.
+	Cold bool `json:"cold,omitempty"`
 	// Explain reports for every step why it was or was not reused.
 	Explain bool `json:"explain,omitempty"`
 }
@@ -279,6 +281,9 @@ func (b *builder) compareWithLast(ctx context.Context) (plan.Changes, error) {
 		return none, err
 	}
 	known := err == nil
+	if err := b.keepFacts(ctx); err != nil {
+		return none, err
+	}
 	if _, err := facts.Put(ctx, b.job.TemplateID, body, document.Condition{}); err != nil {
 		return none, err
 	}

@@ -110,6 +110,8 @@ type Engine struct {
 	slots     atomic.Int64 // builds that Serve works side by side, 0 when it does not run
 	// secretsOf are the secrets of this process's runs: map[string][]byte by run id.
 	secretsOf sync.Map
+	// imageOf are the images of runs that this process worked: string by run id.
+	imageOf sync.Map
 
 	cfg  Config
 	seed []byte

@@ -40,14 +40,30 @@ type Collected struct {
 // disks that can be rendered again, images and artifacts that no resource, no
 // catalog entry and no run refers to. It runs beside builds.
 func (e *Engine) Collect(ctx context.Context) (Collected, error) {
+	return e.CollectWithin(ctx, GarbageLimits{})
+}
+
+// GarbageLimits say what of the cache garbage collection keeps; zero is the
+// default of each.
+type GarbageLimits struct {
+	MaxAge   time.Duration // layers, base disks and finished images unused for longer go; 0 is a week
+	MaxBytes int64         // beyond this the layers longest unused go; 0 is 64 GiB
+}
+
+// CollectWithin is Collect with other limits.
+func (e *Engine) CollectWithin(ctx context.Context, limits GarbageLimits) (Collected, error) {
+	age := orDefault(limits.MaxAge, garbageAge)
+	if limits.MaxBytes == 0 {
+		limits.MaxBytes = garbageBytes
+	}
 	var c Collected
 	var errs []error
 	errs = append(errs, wrap("remove the states of failed steps", e.dropExpired(ctx, time.Now())))
-	n, bytes, err := e.files.Collect(ctx, time.Now(), layer.Limits{MaxAge: garbageAge, MaxBytes: garbageBytes, Orphans: orphanAge, Keep: keptFailure})
+	n, bytes, err := e.files.Collect(ctx, time.Now(), layer.Limits{MaxAge: age, MaxBytes: limits.MaxBytes, Orphans: orphanAge, Keep: keptFailure})
 	c.Layers, c.Bytes = n, bytes
 	errs = append(errs, wrap("collect layers", err))
 
-	n, bytes, err = e.collectDisks(time.Now())
+	n, bytes, err = e.collectDisks(time.Now(), max(age, orphanAge))
 	c.Disks, c.Bytes = n, c.Bytes+bytes
 	errs = append(errs, wrap("collect base disks", err))
 
@@ -60,7 +76,7 @@ func (e *Engine) Collect(ctx context.Context) (Collected, error) {
 	if err != nil {
 		return c, errors.Join(append(errs, wrap("find what is referred to", err))...)
 	}
-	errs = append(errs, wrap("forget finished images", e.forgetResults(ctx, time.Now(), garbageAge)))
+	errs = append(errs, wrap("forget finished images", e.forgetResults(ctx, time.Now(), age)))
 	gone, err := e.images.GC(ctx, images, orphanAge)
 	c.Images, c.Bytes = gone.Images, c.Bytes+gone.Bytes
 	errs = append(errs, wrap("collect images", err))
@@ -101,7 +117,7 @@ func (e *Engine) collectDaily(ctx context.Context) error {
 }
 
 // collectDisks removes rendered base disks that no build used for long.
-func (e *Engine) collectDisks(now time.Time) (removed int, bytes int64, err error) {
+func (e *Engine) collectDisks(now time.Time, age time.Duration) (removed int, bytes int64, err error) {
 	dir := filepath.Join(e.dir, "disks")
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -115,7 +131,7 @@ func (e *Engine) collectDisks(now time.Time) (removed int, bytes int64, err erro
 		if err != nil {
 			return removed, bytes, err
 		}
-		if now.Sub(info.ModTime()) < garbageAge {
+		if now.Sub(info.ModTime()) < age {
 			continue
 		}
 		if err := os.Remove(filepath.Join(dir, entry.Name())); err != nil {

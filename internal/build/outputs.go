@@ -30,6 +30,10 @@ func (b *builder) result() distribute.Result {
 // distribute publishes to every target. One that fails does not stop the others:
 // the run is then partially succeeded.
 func (b *builder) distribute(ctx context.Context) error {
+	b.engine.imageOf.Store(b.active.id(), b.image)
+	if b.job.Unpublished {
+		return nil
+	}
 	published := map[string]run.Output{} // by an owner of this run who died
 	for _, out := range b.active.snapshot().Outputs {
 		if out.Error == "" {

@@ -36,6 +36,8 @@ type Request struct {
 	// Create makes the groups, galleries and definitions that the template names
 	// and that do not exist.
 	Create bool
+	// unpublished keeps the image from every target.
+	unpublished bool
 }
 
 // job is what a run's owner needs to work it.
@@ -52,6 +54,8 @@ type job struct {
 	Values     map[string]plan.Value    `json:"values,omitempty"` // without the content of secrets
 	OnError    OnError                  `json:"onError,omitempty"`
 	Keep       time.Duration            `json:"keep,omitempty"`
+	// Unpublished keeps the image from every target.
+	Unpublished bool `json:"unpublished,omitempty"`
 	// Service marks a run that the service works, and takes up again when its
 	// process dies.
 	Service bool `json:"service,omitempty"`
@@ -129,7 +133,7 @@ func (e *Engine) submit(ctx context.Context, runID string, req Request, sink eve
 	}
 	return newRun(runID, id, state, job{
 		Body: req.Template.Body, Source: req.Source, Outputs: req.Outputs,
-		Cache: req.Cache, Values: values, OnError: req.OnError, Keep: req.Keep,
+		Cache: req.Cache, Values: values, OnError: req.OnError, Keep: req.Keep, Unpublished: req.unpublished,
 	})
 }
 

@@ -32,6 +32,10 @@ func (b *builder) start(ctx context.Context) error {
 		return err
 	}
 	b.parent, b.extents, b.top = "", nil, ""
+	if b.job.Cache.Cold {
+		b.decide("cold boot: asked for")
+		return b.coldBoot(ctx)
+	}
 	warm, err := b.warmLayer(ctx)
 	tried := err == nil
 	if tried {

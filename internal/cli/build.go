@@ -12,7 +12,9 @@ import (
 	"goldsmith/internal/arm"
 	"goldsmith/internal/build"
 	"goldsmith/internal/event"
+	"goldsmith/internal/image/contents"
 	"goldsmith/internal/imagetemplate"
+	"goldsmith/internal/run"
 )
 
 // buildFlags are the flags of goldsmith build.
@@ -33,6 +35,7 @@ type buildFlags struct {
 	params   []string
 	onError  string
 	keep     time.Duration
+	verify   bool
 }
 
 func (a *app) buildCommand() *cobra.Command {
@@ -62,6 +65,7 @@ is the local subscription unless --set says otherwise.`,
 	f.StringArrayVar(&flags.params, "param", nil, "give the steps that name it a parameter: NAME=VALUE (repeatable)")
 	f.StringVar(&flags.onError, "on-error", string(build.Keep), "what becomes of the guest of a failed step: keep, clean or ask")
 	f.DurationVar(&flags.keep, "keep", build.DefaultKeep, "how long the guest of a failed step is kept")
+	f.BoolVar(&flags.verify, "verify-cache", false, "build again without the cache, publishing nothing, and report every difference")
 	f.StringVar(&flags.progress, "progress", string(ProgressAuto), "how to show the build: auto, tty, plain or json")
 	f.BoolVar(&flags.json, "json", false, "one event per line; the same as --progress json")
 	return cmd
@@ -109,11 +113,21 @@ func (a *app) build(ctx context.Context, path string, flags buildFlags) error {
 		request.Template, request.Name, request.Group, request.Dir = res, name, flags.group, file.dir
 		request.Source, request.Outputs, request.Create = flags.source, outputs, true
 		id := ""
+		var report *contents.Report
 		err = a.show(ctx, view, func(sink event.Sink) error {
-			rec, err := e.Build(ctx, request, sink)
+			var rec run.Record
+			var err error
+			if flags.verify {
+				report, rec, err = e.VerifyCache(ctx, request, sink)
+			} else {
+				rec, err = e.Build(ctx, request, sink)
+			}
 			id = rec.ID
 			return err
 		})
+		if report != nil {
+			return errors.Join(err, a.writeVerification(report))
+		}
 		if err != nil && flags.onError == onErrorAsk && id != "" {
 			return errors.Join(err, a.askAboutFailure(ctx, e, id))
 		}

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -10,16 +11,23 @@ import (
 
 func (a *app) garbageCommand() *cobra.Command {
 	format := FormatTable
+	var age time.Duration
+	var size string
 	cmd := &cobra.Command{
 		Use:   "gc",
 		Short: "Remove layers, images and files that nothing needs any more",
-		Long: `Remove layers unused for a week, base disks that can be rendered again, and
+		Long: `Remove layers unused for a week (see --max-age) or beyond 64 GiB (see --max-size), base disks that can be rendered again, and
 images and frozen files that no image, template, catalog entry or run refers to.
-Builds do this by themselves once a day.`,
+Builds do this by themselves once a day. Nothing that a run or an image needs goes,
+whatever the limits are.`,
 		Args: args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			bytes, err := parseSize(size)
+			if err != nil {
+				return err
+			}
 			return a.withEngine(cmd.Context(), func(e *build.Engine) error {
-				removed, err := e.Collect(cmd.Context())
+				removed, err := e.CollectWithin(cmd.Context(), build.GarbageLimits{MaxAge: age, MaxBytes: bytes})
 				if err != nil {
 					return err
 				}
@@ -33,6 +41,8 @@ Builds do this by themselves once a day.`,
 			})
 		},
 	}
+	cmd.Flags().DurationVar(&age, "max-age", 0, "remove layers and base disks unused for longer (default a week)")
+	cmd.Flags().StringVar(&size, "max-size", "", "remove the longest unused layers beyond this size in all (default 64GiB)")
 	formatFlag(cmd.Flags(), &format)
 	return cmd
 }

@@ -20,7 +20,7 @@ import (
 
 func (a *app) imageCommand() *cobra.Command {
 	return group("image", "List, export, boot and delete images",
-		a.imageList(), a.imageShow(), a.imageExport(), a.imageBoot(), a.imageDelete())
+		a.imageList(), a.imageShow(), a.imageExport(), a.imageBoot(), a.imageDiff(), a.imageDelete())
 }
 
 // imageView is an image as lists and records show it.

@@ -163,7 +163,7 @@ func (f *Files) check(r Record, content bool) error {
 		return err
 	}
 	if len(m.Files) == 0 {
-		return arm.Errorf(arm.CodeCorrupt, "layer %s is damaged: its manifest names no files", r.ID)
+		return arm.Errorf(arm.CodeCorrupt, "layer %s cannot be checked: its manifest names no files, as those of earlier versions do", r.ID)
 	}
 	for name, want := range m.Files {
 		path := f.Path(r.ID, name)

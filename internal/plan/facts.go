@@ -13,6 +13,7 @@ import (
 type Facts struct {
 	Root  json.RawMessage   `json:"root"`
 	Steps []json.RawMessage `json:"steps"` // one per step
+	Names []string          `json:"names,omitempty"`
 }
 
 // Facts are those of the plan. The values of parameters are in them, those of
