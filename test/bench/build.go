@@ -34,12 +34,14 @@ const template = `{
 
 // built is what one build reported.
 type built struct {
-	phases map[event.Phase]float64
-	steps  map[string]float64
-	files  map[string]float64 // seconds per written file's extension
-	first  float64            // from the command's start to the first step's
-	total  float64
-	peak   float64 // MB of the program itself
+	phases    map[event.Phase]float64
+	steps     map[string]float64
+	files     map[string]float64 // seconds per written file's extension
+	first     float64            // from the command's start to the first step's
+	total     float64
+	published float64 // until the last reference
+	cached    int     // steps that did not run
+	peak      float64 // MB of the program itself
 }
 
 // builds measures the first build of a base in a new data directory and warm
@@ -64,7 +66,7 @@ func builds(ctx context.Context, r *report, binary, work string, runs int) error
 
 	var warm []built
 	for range runs {
-		b, err := build(ctx, binary, data, file)
+		b, err := build(ctx, binary, data, file, "--no-cache")
 		if err != nil {
 			return err
 		}
@@ -92,7 +94,11 @@ func builds(ctx context.Context, r *report, binary, work string, runs int) error
 	for _, ext := range extensions {
 		outputs = append(outputs, filepath.Join(work, "out"+ext))
 	}
-	with, err := build(ctx, binary, data, file, outputs...)
+	flags := []string{"--no-cache"}
+	for _, o := range outputs {
+		flags = append(flags, "--output", o)
+	}
+	with, err := build(ctx, binary, data, file, flags...)
 	if err != nil {
 		return err
 	}
@@ -113,11 +119,8 @@ func builds(ctx context.Context, r *report, binary, work string, runs int) error
 }
 
 // build runs one build and reads its events.
-func build(ctx context.Context, binary, data, file string, outputs ...string) (built, error) {
-	args := []string{"--data", data, "build", file, "--json"}
-	for _, o := range outputs {
-		args = append(args, "--output", o)
-	}
+func build(ctx context.Context, binary, data, file string, flags ...string) (built, error) {
+	args := append([]string{"--data", data, "build", file, "--json"}, flags...)
 	b := built{phases: map[event.Phase]float64{}, steps: map[string]float64{}, files: map[string]float64{}}
 	cmd := exec.CommandContext(ctx, binary, args...)
 	cmd.Stderr = os.Stderr
@@ -150,9 +153,12 @@ func build(ctx context.Context, binary, data, file string, outputs ...string) (b
 			if e.Step == 1 {
 				b.first = e.Time.Sub(start).Seconds()
 			}
+		case event.StepCached:
+			b.cached++
 		case event.StepFinished:
 			b.steps[e.StepName] = e.Elapsed.Seconds()
 		case event.Result:
+			b.published = e.Time.Sub(start).Seconds()
 			if ext := filepath.Ext(e.Target); strings.HasPrefix(e.Target, "/") && e.Text == "file" {
 				b.files[ext] = e.Time.Sub(lastFile).Seconds()
 				lastFile = e.Time
@@ -173,4 +179,14 @@ func build(ctx context.Context, binary, data, file string, outputs ...string) (b
 		return b, fmt.Errorf("build: %w: %s", err, failure)
 	}
 	return b, nil
+}
+
+// work is the time that the guest itself worked: its steps, and what prepares the
+// image and powers off.
+func (b built) work() float64 {
+	sum := b.phases[event.PhaseGeneralize]
+	for _, s := range b.steps {
+		sum += s
+	}
+	return sum
 }

@@ -44,6 +44,19 @@ func (r *report) add(section, name, unit, note string, values ...float64) {
 	r.Figures = append(r.Figures, figure{section, name, unit, values, sorted[len(sorted)/2], note})
 }
 
+// join adds values to a figure that may be there already.
+func (r *report) join(section, name, unit, note string, values ...float64) {
+	for i := range r.Figures {
+		if f := &r.Figures[i]; f.Section == section && f.Name == name {
+			f.Values = append(f.Values, values...)
+			sorted := slices.Sorted(slices.Values(f.Values))
+			f.Median = sorted[len(sorted)/2]
+			return
+		}
+	}
+	r.add(section, name, unit, note, values...)
+}
+
 // table is the report as a Markdown table.
 func (r *report) table() string {
 	var b strings.Builder
@@ -60,6 +73,9 @@ func main() {
 		streamChild(size)
 		return
 	}
+	letters := flag.String("scenarios", "CNLMFPXB", "scenarios to run, by letter; none leaves them out")
+	rivals := flag.String("rivals", "", "rivals beside, of packer,packer-tuned,packer-staged,virt-customize")
+	parts := flag.String("parts", "builds,exports,streaming", "what to measure beside the scenarios")
 	runs := flag.Int("n", 3, "warm builds, and rounds of exports")
 	size := flag.Int64("stream", 10<<30, "bytes of the disk that is streamed to measure memory; 0 leaves it out")
 	out := flag.String("o", "bench/results.json", "file for the figures")
@@ -67,25 +83,39 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := measure(ctx, *binary, *out, *runs, *size); err != nil {
+	if err := measure(ctx, options{*binary, *out, *letters, *rivals, *parts, *runs, *size}); err != nil {
 		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
 		os.Exit(1)
 	}
 }
 
-func measure(ctx context.Context, binary, out string, runs int, stream int64) (err error) {
+// options are the program's flags.
+type options struct {
+	binary, out, letters, rivals, parts string
+	runs                                int
+	stream                              int64
+}
+
+func measure(ctx context.Context, o options) (err error) {
 	work, err := os.MkdirTemp("", "goldsmith-bench-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(work)
 	r := &report{Host: host(ctx)}
-	for _, part := range []func() error{
-		func() error { return builds(ctx, r, binary, work, runs) },
-		func() error { return exports(ctx, r, work, max(runs, 5)) },
-		func() error { return streaming(ctx, r, work, stream) },
+	for _, part := range []struct {
+		name string
+		do   func() error
+	}{
+		{"builds", func() error { return builds(ctx, r, o.binary, work, o.runs) }},
+		{"exports", func() error { return exports(ctx, r, work, max(o.runs, 5)) }},
+		{"streaming", func() error { return streaming(ctx, r, work, o.stream) }},
+		{"", func() error { return scenarios(ctx, r, o, filepath.Join(work, "scenarios")) }},
 	} {
-		if err := part(); err != nil {
+		if part.name != "" && !strings.Contains(o.parts, part.name) {
+			continue
+		}
+		if err := part.do(); err != nil {
 			return err
 		}
 	}
@@ -94,10 +124,10 @@ func measure(ctx context.Context, binary, out string, runs int, stream int64) (e
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Dir(out), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(o.out), 0o755); err != nil {
 		return err
 	}
-	return os.WriteFile(out, append(text, '\n'), 0o644)
+	return os.WriteFile(o.out, append(text, '\n'), 0o644)
 }
 
 // host says where the figures come from.

@@ -78,7 +78,11 @@ func (m *Machine) checkpoint(ctx context.Context, state *os.File, n int) (switch
 				switched = top == nodeName(n)
 			}
 		}
-		if contErr := m.execute(undo, "cont", nil, nil); contErr != nil && err == nil {
+		contErr := m.finalized(undo)
+		if contErr == nil {
+			contErr = m.execute(undo, "cont", nil, nil)
+		}
+		if contErr != nil && err == nil {
 			err = contErr
 		}
 	}()
@@ -121,4 +125,27 @@ func (m *Machine) converge(ctx context.Context, events *qmp.Subscription) (migra
 		return at, err
 	}
 	return qmp.Await(ctx, events, migration.switching)
+}
+
+// finalized waits until QEMU has put a migration away. It says that one is
+// completed a moment before, and does not let the machine go on until then.
+func (m *Machine) finalized(ctx context.Context) error {
+	poll := time.NewTicker(time.Millisecond)
+	defer poll.Stop()
+	for {
+		var now struct {
+			Status string `json:"status"`
+		}
+		if err := m.execute(ctx, "query-status", nil, &now); err != nil {
+			return err
+		}
+		if now.Status != "finish-migrate" {
+			return nil
+		}
+		select {
+		case <-poll.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
 }

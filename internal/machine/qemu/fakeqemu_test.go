@@ -35,6 +35,8 @@ type fakeQEMU struct {
 	nodes  []map[string]any
 	top    string
 	state  *os.File
+	pause  bool // the next migration stops before the switch-over
+	late   int  // how often it still says that a migration is not finalized
 }
 
 // isFakeQEMU reports that the test binary was started in QEMU's place.
@@ -134,8 +136,23 @@ func (q *fakeQEMU) handle(s *qmptest.Server, c qmptest.Command) (any, error) {
 			return nil, errors.New("No file descriptor supplied via SCM_RIGHTS")
 		}
 		q.state = c.File
+	case "migrate-set-capabilities":
+		text, _ := json.Marshal(args)
+		q.pause = strings.Contains(string(text), `"pause-before-switchover","state":true`)
+	case "query-status":
+		if q.late > 0 {
+			q.late--
+			return map[string]any{"status": "finish-migrate"}, nil
+		}
+		return map[string]any{"status": "postmigrate"}, nil
 	case "migrate":
 		fmt.Fprint(q.state, "state")
+		if q.pause {
+			return nil, s.Emit("MIGRATION", map[string]string{"status": "pre-switchover"})
+		}
+		return nil, s.Emit("MIGRATION", map[string]string{"status": "completed"})
+	case "migrate-continue":
+		q.late = 3
 		return nil, s.Emit("MIGRATION", map[string]string{"status": "completed"})
 	case "migrate-incoming":
 		return nil, s.Emit("MIGRATION", map[string]string{"status": "completed"})

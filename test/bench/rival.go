@@ -1,0 +1,245 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// generalise is what prepares an image in every rival, as in the real service.
+const generalise = "sudo /usr/sbin/waagent -force -deprovision+user && sync"
+
+// rival builds the recipe another way and reports it.
+type rival func(ctx context.Context) error
+
+// rivalry is what all rivals build from.
+type rivalry struct {
+	*bench
+	dir  string
+	base string // qcow2 of the base, as goldsmith has it
+	seed string // its first-boot data: a user "bench" with a key
+	key  string
+}
+
+// newRivals prepares the rivals that were asked for.
+func (b *bench) newRivals(ctx context.Context) ([]rival, error) {
+	if b.rivals == "" {
+		return nil, nil
+	}
+	v := &rivalry{bench: b, dir: filepath.Join(b.work, "rivals")}
+	if err := v.prepare(ctx); err != nil {
+		return nil, fmt.Errorf("prepare the rivals: %w", err)
+	}
+	var out []rival
+	for _, name := range strings.Split(b.rivals, ",") {
+		switch name {
+		case "packer":
+			out = append(out, func(ctx context.Context) error { return v.packer(ctx, "packer default", false) })
+		case "packer-tuned":
+			out = append(out, func(ctx context.Context) error { return v.packer(ctx, "packer tuned", true) })
+		case "packer-staged":
+			out = append(out, v.staged)
+		case "virt-customize":
+			out = append(out, v.customize)
+		default:
+			return nil, fmt.Errorf("no rival is called %q", name)
+		}
+	}
+	return out, nil
+}
+
+// run runs a command and returns its wall time in seconds.
+func (v *rivalry) run(ctx context.Context, env []string, name string, args ...string) (float64, error) {
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Dir, cmd.Env = v.dir, append(os.Environ(), env...)
+	start := time.Now()
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w\n%s", name, err, out[max(0, len(out)-4000):])
+	}
+	return time.Since(start).Seconds(), nil
+}
+
+// prepare writes the base disk, a key, and the seed disk that signs it in.
+func (v *rivalry) prepare(ctx context.Context) error {
+	if err := os.MkdirAll(v.dir, 0o755); err != nil {
+		return err
+	}
+	// The disk that goldsmith's machines stand on.
+	if _, err := v.build(ctx, v.recipe, "rivals"); err != nil {
+		return err
+	}
+	raw, err := filepath.Glob(filepath.Join(v.data, "disks", "*.raw"))
+	if err != nil || len(raw) != 1 {
+		return fmt.Errorf("%d base disks in %s, %w", len(raw), v.data, err)
+	}
+	v.base, v.key, v.seed = filepath.Join(v.dir, "base.qcow2"), filepath.Join(v.dir, "key"), filepath.Join(v.dir, "seed.iso")
+	if _, err := v.run(ctx, nil, "qemu-img", "convert", "-O", "qcow2", raw[0], v.base); err != nil {
+		return err
+	}
+	if _, err := v.run(ctx, nil, "ssh-keygen", "-q", "-t", "rsa", "-b", "2048", "-m", "PEM", "-N", "", "-f", v.key); err != nil {
+		return err
+	}
+	public, err := os.ReadFile(v.key + ".pub")
+	if err != nil {
+		return err
+	}
+	// Debian 12's sshd refuses the signatures that packer 1.6.6 makes with RSA.
+	user := "#cloud-config\nusers:\n- name: bench\n  shell: /bin/bash\n  sudo: ALL=(ALL) NOPASSWD:ALL\n  ssh_authorized_keys:\n  - " + string(public) +
+		"write_files:\n- path: /etc/ssh/sshd_config.d/bench.conf\n  content: |\n    PubkeyAcceptedAlgorithms +ssh-rsa\n"
+	for name, text := range map[string]string{"user-data": user, "meta-data": "instance-id: bench\nlocal-hostname: bench\n"} {
+		if err := os.WriteFile(filepath.Join(v.dir, name), []byte(text), 0o644); err != nil {
+			return err
+		}
+	}
+	_, err = v.run(ctx, nil, "xorriso", "-as", "mkisofs", "-quiet", "-V", "cidata", "-J", "-r", "-o", v.seed, "user-data", "meta-data")
+	return err
+}
+
+// provisioners are the steps from first to last, counted from 1, as packer's.
+func (v *rivalry) provisioners(scripts [5]string, first, last int) (out []any) {
+	for i := first; i <= last; i++ {
+		if i == 1 {
+			out = append(out, map[string]any{"type": "file", "source": filepath.Join(v.recipe.dir, "payload.bin"), "destination": "/tmp/payload.bin"})
+			continue
+		}
+		out = append(out, map[string]any{"type": "shell", "script": scripts[i-1]})
+	}
+	return out
+}
+
+// packerTemplate is a template of packer 1.6.6's qemu builder. Tuned takes every
+// setting that its documentation has for speed.
+func (v *rivalry) packerTemplate(base, out string, tuned bool, steps []any) map[string]any {
+	builder := map[string]any{
+		"type": "qemu", "accelerator": "tcg", "headless": true, "disk_image": true, "iso_url": base, "iso_checksum": "none",
+		"format": "qcow2", "disk_interface": "virtio", "net_device": "virtio-net", "cpus": 1, "memory": 2048,
+		"ssh_username": "bench", "ssh_private_key_file": v.key, "ssh_timeout": "20m", "ssh_handshake_attempts": 1000,
+		"shutdown_command": "sudo poweroff", "output_directory": out, "vm_name": "disk",
+		"qemuargs": [][]string{
+			{"-cpu", "qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt"}, {"-machine", "q35,accel=tcg"}, {"-accel", "tcg,thread=multi,tb-size=128"},
+			{"-drive", "if=pflash,format=raw,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd"},
+			{"-drive", "if=pflash,format=raw,snapshot=on,file=/usr/share/OVMF/OVMF_VARS_4M.fd"},
+			{"-drive", "if=virtio,format=qcow2,file=" + filepath.Join(out, "disk") + ",cache=unsafe,discard=unmap"},
+			{"-drive", "if=virtio,format=raw,readonly=on,file=" + v.seed},
+		},
+	}
+	if tuned {
+		// Without the format packer 1.6.6 and today's qemu-img do not agree on
+		// backing files.
+		for key, value := range map[string]any{
+			"use_backing_file": true, "qemu_img_args": map[string]any{"create": []string{"-F", "qcow2"}}, "skip_resize_disk": true,
+			"boot_wait": "-1s", "disk_cache": "unsafe", "disk_discard": "unmap", "disk_detect_zeroes": "unmap",
+		} {
+			builder[key] = value
+		}
+	}
+	return map[string]any{"builders": []any{builder}, "provisioners": steps}
+}
+
+// runPacker builds a template and flattens its disk, as every builder here does.
+func (v *rivalry) runPacker(ctx context.Context, name string, template map[string]any, out, flat string) (float64, error) {
+	if err := os.RemoveAll(out); err != nil {
+		return 0, err
+	}
+	text, err := json.MarshalIndent(template, "", " ")
+	if err != nil {
+		return 0, err
+	}
+	file := filepath.Join(v.dir, name+".json")
+	if err := os.WriteFile(file, text, 0o644); err != nil {
+		return 0, err
+	}
+	env := []string{"CHECKPOINT_DISABLE=1", "PACKER_CACHE_DIR=" + filepath.Join(v.dir, "cache")}
+	built, err := v.run(ctx, env, "packer", "build", "-force", file)
+	if err != nil {
+		return 0, err
+	}
+	flattened, err := v.run(ctx, nil, "qemu-img", "convert", "-O", "qcow2", filepath.Join(out, "disk"), flat)
+	return built + flattened, err
+}
+
+// packer builds the whole recipe: what it does for every scenario.
+func (v *rivalry) packer(ctx context.Context, name string, tuned bool) error {
+	scripts, err := v.recipe.also(5, v.fresh()+"\n"+generalise).write(filepath.Join(v.dir, "scripts"))
+	if err != nil {
+		return err
+	}
+	slug := strings.ReplaceAll(name, " ", "-")
+	out := filepath.Join(v.dir, slug)
+	took, err := v.runPacker(ctx, slug, v.packerTemplate(v.base, out, tuned, v.provisioners(scripts, 1, 5)), out, filepath.Join(v.dir, slug+".qcow2"))
+	if err == nil {
+		v.report.join("rival", name+", every scenario", "s", "C, N, L, M and the second half of F", took)
+	}
+	return err
+}
+
+// staged is what packer's users do by hand: a template per step, each from the
+// output of the one before. Changing the last step runs only its template.
+func (v *rivalry) staged(ctx context.Context) error {
+	scripts, err := v.recipe.also(5, v.fresh()+"\n"+generalise).write(filepath.Join(v.dir, "staged-scripts"))
+	if err != nil {
+		return err
+	}
+	base := v.base
+	var times []float64
+	for i := 1; i <= 5; i++ {
+		slug := fmt.Sprint("stage", i)
+		out, flat := filepath.Join(v.dir, slug), filepath.Join(v.dir, slug+".qcow2")
+		took, err := v.runPacker(ctx, slug, v.packerTemplate(base, out, true, v.provisioners(scripts, i, i)), out, flat)
+		if err != nil {
+			return err
+		}
+		times, base = append(times, took), flat
+	}
+	sum := func(t []float64) (s float64) {
+		for _, x := range t {
+			s += x
+		}
+		return s
+	}
+	v.report.join("rival", "packer hand-staged, L", "s", "", times[4])
+	v.report.join("rival", "packer hand-staged, M", "s", "", sum(times[2:]))
+	v.report.join("rival", "packer hand-staged, C", "s", "", sum(times))
+	return nil
+}
+
+// customize runs the recipe by virt-customize, which boots an appliance and not the
+// guest.
+func (v *rivalry) customize(ctx context.Context) error {
+	scripts, err := v.recipe.also(5, v.fresh()+"\n"+generalise).write(filepath.Join(v.dir, "virt-scripts"))
+	if err != nil {
+		return err
+	}
+	out, flat := filepath.Join(v.dir, "virt.qcow2"), filepath.Join(v.dir, "virt-flat.qcow2")
+	env := []string{"LIBGUESTFS_BACKEND=direct", "LIBGUESTFS_BACKEND_SETTINGS=force_tcg", "LIBGUESTFS_MEMSIZE=2048"}
+	kernel, err := filepath.Glob("/boot/vmlinuz-*")
+	if err != nil {
+		return err
+	}
+	if len(kernel) > 0 && os.Getenv("SUPERMIN_KERNEL") == "" {
+		env = append(env, "SUPERMIN_KERNEL="+slices.Max(kernel), "SUPERMIN_MODULES=/lib/modules/"+strings.TrimPrefix(slices.Max(kernel), "/boot/vmlinuz-"))
+	}
+	if _, err := v.run(ctx, nil, "qemu-img", "create", "-q", "-f", "qcow2", "-b", v.base, "-F", "qcow2", out); err != nil {
+		return err
+	}
+	args := []string{"-a", out, "--smp", "1", "--copy-in", filepath.Join(v.recipe.dir, "payload.bin") + ":/tmp"}
+	for _, script := range scripts[1:] {
+		args = append(args, "--run", script)
+	}
+	took, err := v.run(ctx, env, "virt-customize", args...)
+	if err != nil {
+		return err
+	}
+	flattened, err := v.run(ctx, nil, "qemu-img", "convert", "-O", "qcow2", out, flat)
+	if err == nil {
+		v.report.join("rival", "virt-customize, every scenario", "s", "runs in an appliance, not in the guest", took+flattened)
+	}
+	return err
+}
