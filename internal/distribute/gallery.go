@@ -32,7 +32,7 @@ func (p *Publisher) galleryVersion(ctx context.Context, target plan.Output, res 
 	if err != nil {
 		return "", err
 	}
-	if err := fits(def, res.Content); err != nil {
+	if err := Fits(def, res.Content); err != nil {
 		return "", err
 	}
 	for _, region := range target.Regions {
@@ -166,8 +166,8 @@ func (p *Publisher) versionProperties(target plan.Output, def resource.Record, r
 	}
 }
 
-// fits refuses a result that the definition does not describe.
-func fits(def resource.Record, c Content) error {
+// Fits refuses a result that the definition does not describe.
+func Fits(def resource.Record, c Content) error {
 	var d struct {
 		OSType           string `json:"osType"`
 		OSState          string `json:"osState"`

@@ -101,7 +101,7 @@ func (p preparer) gallery(ctx context.Context, t plan.Output) error {
 	if err != nil {
 		return err
 	}
-	if err := fits(def, p.content); err != nil {
+	if err := Fits(def, p.content); err != nil {
 		return err
 	}
 	if definition.String() == id.String() {
