@@ -16,6 +16,9 @@ type Response struct {
 	Status int // 200 when 0
 	Header http.Header
 	Body   any
+	// Stream writes the body instead, for as long as it likes; its error ends the
+	// connection. Status and Header are sent before.
+	Stream func(w http.ResponseWriter) error
 }
 
 // OK is a 200 with body.
@@ -79,6 +82,13 @@ func write(w http.ResponseWriter, method string, r Response, indent string) erro
 		// What exists is 204 to those who only ask whether it does.
 		r.Status, r.Body = http.StatusNoContent, nil
 	}
+	if r.Stream != nil {
+		w.WriteHeader(r.Status)
+		if err := r.Stream(w); err != nil {
+			panic(http.ErrAbortHandler) // the client sees that it is not whole
+		}
+		return nil
+	}
 	if r.Body == nil {
 		if r.Status != http.StatusNoContent {
 			w.Header().Set("Content-Length", "0")
@@ -97,7 +107,9 @@ func write(w http.ResponseWriter, method string, r Response, indent string) erro
 		}
 		body = b.Bytes()
 	}
-	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	if w.Header().Get("Content-Type") == "" {
+		w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	}
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(r.Status)
 	if method != http.MethodHead {

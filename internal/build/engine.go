@@ -26,6 +26,7 @@ import (
 	"goldsmith/internal/blob"
 	"goldsmith/internal/catalog"
 	"goldsmith/internal/distribute"
+	"goldsmith/internal/document"
 	"goldsmith/internal/event"
 	"goldsmith/internal/image"
 	"goldsmith/internal/layer"
@@ -106,6 +107,7 @@ type Engine struct {
 
 	templates templateLocks
 	pending   *pendingTemplates
+	bell      bell
 	logger    *slog.Logger
 	slots     atomic.Int64 // builds that Serve works side by side, 0 when it does not run
 	// secretsOf are the secrets of this process's runs: map[string][]byte by run id.
@@ -226,6 +228,9 @@ func (e *Engine) Runs() run.Store { return e.runs }
 
 // Resources is the store of resources.
 func (e *Engine) Resources() resource.Store { return e.resources }
+
+// Documents opens a collection of documents of the data directory.
+func (e *Engine) Documents(collection string) document.Store { return e.db.Documents(collection) }
 
 // inputs is what planning needs beside the template.
 func (e *Engine) inputs(base plan.Base, artifacts map[string]plan.Artifact, values map[string]plan.Value) (plan.Inputs, error) {

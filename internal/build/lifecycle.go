@@ -133,15 +133,23 @@ func (e *Engine) CancelRun(ctx context.Context, id string) (run.Record, error) {
 		}
 		return run.Record{}, idle("cancel", s, last).At(rec.ID)
 	}
-	ended, err := e.runs.RequestCancel(ctx, active.ID)
+	return e.CancelRunID(ctx, active.ID)
+}
+
+// CancelRunID asks one run to end. The error is CodeNotAllowed when it has
+// ended. Cancelling twice is cancelling once.
+func (e *Engine) CancelRunID(ctx context.Context, runID string) (run.Record, error) {
+	before, err := e.runs.Get(ctx, runID)
 	if err != nil {
-		return ended, err
+		return before, err
 	}
-	if active.State == run.Queued && ended.State == run.Canceled {
+	after, err := e.runs.RequestCancel(ctx, runID)
+	if err == nil && after.State == run.Canceled && before.State == run.Queued {
 		// Nobody works it, so nobody else says how it ended.
-		return ended, e.note(ended.ID, event.Event{Kind: event.RunFinished, State: string(run.Canceled), Text: messageCanceled})
+		err = e.note(after.ID, event.Event{Kind: event.RunFinished, State: string(run.Canceled), Text: messageCanceled})
+		e.bell.ring(after.ID)
 	}
-	return ended, nil
+	return after, err
 }
 
 // BeginDelete accepts the deletion of a template: it is Deleting from now on, and
@@ -154,6 +162,7 @@ func (e *Engine) BeginDelete(ctx context.Context, id string) (resource.Record, e
 	return rec, err
 }
 
+// markDeleting makes a template Deleting, unless it is being made or built.
 func (e *Engine) markDeleting(ctx context.Context, id string) (resource.Record, error) {
 	parsed, err := arm.ParseID(id)
 	if err != nil {
@@ -165,14 +174,11 @@ func (e *Engine) markDeleting(ctx context.Context, id string) (resource.Record, 
 		return resource.Record{}, err
 	}
 	return e.changeTemplate(ctx, id, func(r *resource.Record, s *templateState) error {
-		switch {
-		case active != nil:
+		if active != nil || s.state() == StateCreating {
 			return notAllowed("delete", *s, active).At(r.ID)
-		case s.state() == StateCreating:
-			return notAllowed("delete", *s, nil).At(r.ID)
 		}
 		if s.state() != StateDeleting {
-			s.State, s.Operation = StateDeleting, newOperation()
+			s.State, s.Operation = StateDeleting, newOperation("")
 		}
 		return nil
 	})
@@ -203,6 +209,7 @@ func (e *Engine) finishDelete(ctx context.Context, id string) error {
 		return err
 	}
 	_, err = e.resources.Delete(ctx, rec.ID, resource.Condition{})
+	e.bell.ring(resource.Key(id))
 	return ignoreNotFound(err)
 }
 

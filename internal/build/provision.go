@@ -17,8 +17,9 @@ import (
 
 // Submission is a template as a client of the service submits it.
 type Submission struct {
-	ID       arm.ID               // of the template resource
-	Template imagetemplate.Result // as parsed for the service, without errors
+	ID        arm.ID               // of the template resource
+	Template  imagetemplate.Result // as parsed for the service, without errors
+	Operation string               // id of the change, a lower-case GUID; "" for a new one
 	// Replace changes a template that is there already, which the real service
 	// refuses.
 	Replace bool
@@ -47,7 +48,7 @@ func (e *Engine) CreateTemplate(ctx context.Context, sub Submission) (rec resour
 	if err != nil {
 		return rec, false, err
 	}
-	s := templateState{Version: t.APIVersion, Service: true, State: StateCreating, Operation: newOperation()}
+	s := templateState{Version: t.APIVersion, Service: true, State: StateCreating, Operation: newOperation(sub.Operation)}
 	cond := resource.Condition{IfNoneMatch: true}
 	old, err := e.resources.Get(ctx, sub.ID.String())
 	switch {
@@ -111,7 +112,12 @@ func (e *Engine) again(old resource.Record, have templateState, p parts, sub Sub
 	return false, nil
 }
 
-func newOperation() Operation { return Operation{ID: uuid.NewString(), StartedAt: time.Now()} }
+func newOperation(id string) Operation {
+	if id == "" {
+		id = uuid.NewString()
+	}
+	return Operation{ID: id, StartedAt: time.Now()}
+}
 
 // groupExists is CodeGroupNotFound when the group of id is not there, and
 // CodeConflict while it is being deleted.
@@ -181,6 +187,7 @@ func (e *Engine) ProvisionTemplate(ctx context.Context, id string) error {
 		}
 		return nil
 	})
+	e.bell.ring(resource.Key(id))
 	if errors.Is(err, errOvertaken) || arm.IsCode(err, arm.CodeNotFound) {
 		return nil
 	}

@@ -73,6 +73,9 @@ func (e *Engine) tend(ctx context.Context) {
 		if _, err := e.queue.Reap(ctx, func(r run.Record) bool { return r.Owner != "" }, e.takeUp); err != nil {
 			e.complain(ctx, "take up runs of dead processes", err)
 		}
+		if err := e.PullTriggers(ctx); err != nil {
+			e.complain(ctx, "look at triggers", err)
+		}
 		if err := e.collectDaily(ctx); err != nil {
 			e.complain(ctx, "collect garbage", err)
 		}

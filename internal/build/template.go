@@ -157,7 +157,7 @@ func (s templateState) parts() (parts, error) {
 
 // parse is the template that s holds.
 func (s templateState) parse() (imagetemplate.Result, error) {
-	res := imagetemplate.Parse(s.Body, imagetemplate.Options{APIVersion: s.Version, Service: s.Service})
+	res := imagetemplate.Parse(s.Body, imagetemplate.Options{APIVersion: s.Version, Service: s.Service, NoIdentity: true})
 	if res.Template == nil {
 		return res, arm.Errorf(arm.CodeCorrupt, "the stored body of the template is no longer valid")
 	}

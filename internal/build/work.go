@@ -84,7 +84,9 @@ func (e *Engine) work(ctx context.Context, lease *queue.Lease) error {
 		return errors.Join(b.suspend(ctx), log.Close())
 	}
 	defer e.endOf(lease.Record())
-	return errors.Join(b.finish(ctx, err, time.Since(start)), log.Close())
+	err = b.finish(ctx, err, time.Since(start))
+	e.bell.ring(lease.ID())
+	return errors.Join(err, log.Close())
 }
 
 // run passes through the phases.

@@ -15,7 +15,7 @@ func (r *reader) identity(top *members) *Identity {
 	assigned := m.get("userAssignedIdentities")
 	switch out.Type {
 	case "None":
-		if r.version >= v2020Feb {
+		if r.version >= v2020Feb && !r.noIdentity {
 			r.report.fail(m.place("type"), arm.CodeValidationFailed,
 				"Managed identity is required for building this template using current API version")
 		}

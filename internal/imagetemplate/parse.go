@@ -39,7 +39,7 @@ func Parse(file []byte, o Options) Result {
 	if !ok {
 		return Result{Problems: report.sorted(), Body: root.Append(nil)}
 	}
-	r := &reader{version: v, service: o.Service, report: report, fill: filling}
+	r := &reader{version: v, service: o.Service, noIdentity: o.NoIdentity, report: report, fill: filling}
 	t := r.template(r.members(root, rootPlace(root), templateShape, "", ""))
 	result := Result{Template: t, Problems: report.sorted(), Body: root.Append(nil)}
 	if report.failed {

@@ -9,8 +9,10 @@ import (
 type reader struct {
 	version version
 	service bool
-	report  *report
-	fill    *filling // where unfilled placeholders are
+	// noIdentity allows an identity of type None where a build needs one.
+	noIdentity bool
+	report     *report
+	fill       *filling // where unfilled placeholders are
 }
 
 // chain is the way from the root of a body to a value in the words of the real

@@ -249,6 +249,9 @@ type Options struct {
 	// artifacts are http(s) addresses only, and placeholders and expressions of
 	// deployment templates are plain text.
 	Service bool
+	// NoIdentity accepts an identity of type None in every version, as that of a
+	// template that an update took its identity from.
+	NoIdentity bool
 }
 
 // Result of Parse.

@@ -1,0 +1,164 @@
+package imagebuilder
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"goldsmith/internal/arm"
+	"goldsmith/internal/armapi"
+	"goldsmith/internal/run"
+)
+
+// runBody is a run of the history as the extension serves it.
+type runBody struct {
+	ID         string        `json:"id"`
+	Name       string        `json:"name"`
+	Type       string        `json:"type"`
+	Properties runProperties `json:"properties"`
+}
+
+type runProperties struct {
+	Template   string       `json:"templateId"`
+	State      run.State    `json:"runState"` // Queued and Interrupted beside those of lastRunStatus
+	SubState   run.SubState `json:"runSubState,omitempty"`
+	Phase      string       `json:"phase,omitempty"`
+	Message    string       `json:"message,omitempty"`
+	FailedStep string       `json:"failedStep,omitempty"`
+	Outputs    []run.Output `json:"outputs,omitempty"`
+	CreatedAt  time.Time    `json:"createdAt"`
+	StartedAt  time.Time    `json:"startTime,omitzero"`
+	EndedAt    time.Time    `json:"endTime,omitzero"`
+	Queue      *queueBody   `json:"queue,omitempty"` // of a run that waits
+}
+
+// queueBody says what a queued run waits for.
+type queueBody struct {
+	Slots   int `json:"slots"`   // builds at once
+	Working int `json:"working"` // of them in use
+	Before  int `json:"before"`  // runs that wait in front of this one
+}
+
+func (p provider) showRun(ctx context.Context, r *armapi.Request, rec run.Record) (runBody, error) {
+	b := runBody{
+		ID: armapi.ProviderID(r.Subscription, Extension) + "/runs/" + rec.ID, Name: rec.ID, Type: Extension + "/runs",
+		Properties: runProperties{
+			Template: rec.Template, State: rec.State, SubState: rec.SubState, Phase: rec.Phase, Message: rec.Message,
+			FailedStep: rec.FailedStep, Outputs: rec.Outputs, CreatedAt: rec.CreatedAt, StartedAt: rec.StartedAt, EndedAt: rec.EndedAt,
+		},
+	}
+	if rec.State == run.Queued {
+		working, slots, before, err := p.engine.Position(ctx, rec)
+		if err != nil {
+			return b, err
+		}
+		b.Properties.Queue = &queueBody{Slots: slots, Working: working, Before: before}
+	}
+	return b, nil
+}
+
+// findRun is a run that the caller may see: one of a template that the caller
+// may do action on.
+func (p provider) findRun(ctx context.Context, r *armapi.Request, id, action string) (run.Record, error) {
+	rec, err := p.engine.Runs().Get(ctx, strings.ToLower(id))
+	if err != nil {
+		return rec, err
+	}
+	ok, err := r.Allowed(ctx, typeTemplate+"/"+action, rec.Template)
+	if err == nil && !ok {
+		err = run.ErrNotFound(id)
+	}
+	return rec, err
+}
+
+func (p provider) getRun(ctx context.Context, r *armapi.Request) (armapi.Response, error) {
+	rec, err := p.findRun(ctx, r, r.Name(), "read")
+	if err != nil {
+		return armapi.Response{}, err
+	}
+	body, err := p.showRun(ctx, r, rec)
+	return armapi.Poll(body), err
+}
+
+// listRuns is the history, newest first. The query parameters template (a
+// resource id), state (a run state) and $top narrow it; $skipToken goes on.
+func (p provider) listRuns(ctx context.Context, r *armapi.Request) (armapi.Response, error) {
+	size, token, err := r.Page()
+	if err != nil {
+		return armapi.Response{}, err
+	}
+	f := run.Filter{Template: r.Query.Get("template")}
+	for _, s := range r.Query["state"] {
+		f.States = append(f.States, run.State(s))
+	}
+	all, err := p.engine.Runs().List(ctx, f)
+	if err != nil {
+		return armapi.Response{}, err
+	}
+	if token != "" {
+		at := slices.IndexFunc(all, func(rec run.Record) bool { return rec.ID == token })
+		if at < 0 {
+			return armapi.Response{}, arm.Errorf(arm.CodeValidationFailed, "the page token %.40q was not made by this service; start the list anew", token)
+		}
+		all = all[at+1:]
+	}
+	values, next := []runBody{}, ""
+	allowed := map[string]bool{}
+	for _, rec := range all {
+		ok, known := allowed[rec.Template]
+		if !known {
+			if ok, err = r.Allowed(ctx, typeTemplate+"/read", rec.Template); err != nil {
+				return armapi.Response{}, err
+			}
+			allowed[rec.Template] = ok
+		}
+		if !ok {
+			continue
+		}
+		if len(values) == size {
+			next = values[size-1].Name
+			break
+		}
+		body, err := p.showRun(ctx, r, rec)
+		if err != nil {
+			return armapi.Response{}, err
+		}
+		values = append(values, body)
+	}
+	return armapi.ListOf(r, values, next), nil
+}
+
+func (p provider) cancelRun(ctx context.Context, r *armapi.Request) (armapi.Response, error) {
+	rec, err := p.findRun(ctx, r, r.Name(), "cancel/action")
+	if err != nil {
+		return armapi.Response{}, err
+	}
+	if rec, err = p.engine.CancelRunID(ctx, rec.ID); err != nil {
+		return armapi.Response{}, err
+	}
+	body, err := p.showRun(ctx, r, rec)
+	return armapi.Response{Status: http.StatusAccepted, Body: body}, err
+}
+
+// firstOffset is where a reader of events begins: behind Last-Event-ID, or at
+// the query parameter offset.
+func firstOffset(r *armapi.Request) (int64, error) {
+	last, text := r.Header.Get("Last-Event-ID"), r.Query.Get("offset")
+	if last != "" {
+		text = last
+	}
+	if text == "" {
+		return 0, nil
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n < 0 {
+		return 0, arm.Errorf(arm.CodeValidationFailed, "the offset must be a whole number from 0, not %.40q", text).At("offset")
+	}
+	if last != "" {
+		n++
+	}
+	return n, nil
+}
