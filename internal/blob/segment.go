@@ -64,15 +64,21 @@ func (a *Accounts) writeSegment(ctx context.Context, n Name, kind string, conten
 	buf := copyBuffers.Get().(*[]byte)
 	defer copyBuffers.Put(buf)
 	for err == nil {
-		// A TLS record at a time would cost a system call each.
-		var k int
-		k, err = io.ReadFull(content, *buf)
+		// A TLS record at a time would cost a system call each. The end must be
+		// content's own: io.ReadFull makes io.ErrUnexpectedEOF of it, as which a
+		// client that broke off is reported too.
+		k := 0
+		for k < len(*buf) && err == nil {
+			var m int
+			m, err = content.Read((*buf)[k:])
+			k += m
+		}
 		if _, failed := w.Write((*buf)[:k]); failed != nil {
 			err = failed
 		}
 		seg.Size += int64(k)
 	}
-	if !errors.Is(err, io.EOF) && err != io.ErrUnexpectedEOF {
+	if !errors.Is(err, io.EOF) {
 		abort()
 		_ = w.Close() // reports the abort
 		return segment{}, fault("write blob", n.Blob, err)

@@ -27,6 +27,14 @@ type Properties struct {
 	CacheControl       string            `json:"cacheControl,omitempty"`
 	ContentMD5         []byte            `json:"contentMd5,omitempty"` // nil when not known
 	Metadata           map[string]string `json:"metadata,omitempty"`   // by lower-case name
+	Copy               *Copy             `json:"copy,omitempty"`       // the last copy to this blob; nil for none
+}
+
+// Copy is a finished copy of another blob.
+type Copy struct {
+	ID       string    `json:"id"`
+	Source   string    `json:"source"` // address, without a signature
+	Finished time.Time `json:"finished"`
 }
 
 // Info describes a blob.
@@ -50,12 +58,16 @@ type Check func(current *Info) error
 type PutOptions struct {
 	Properties
 	IfNoneMatch bool  // write only if there is no such blob
-	Check       Check // may be nil
+	Check       Check // may be nil; called when the content has been read
+	// Sum, if not nil, is the MD5 of the content after it has been read; nil when
+	// it is not known.
+	Sum func() []byte
 }
 
 // ListOptions of a List.
 type ListOptions struct {
 	Prefix    string // only blobs whose name starts with it
+	Delimiter string // ListPage folds names that have it after Prefix; "" folds none
 	PageSize  int    // 0 for all
 	PageToken string // from the previous page
 }
@@ -131,6 +143,9 @@ func (a *Accounts) Put(ctx context.Context, n Name, content io.Reader, o PutOpti
 	if err != nil {
 		return Info{}, err
 	}
+	if o.Sum != nil {
+		o.ContentMD5 = o.Sum()
+	}
 	rec := record{Properties: o.Properties}
 	if seg.Size > 0 {
 		rec.Segments, rec.Size = []segment{seg}, seg.Size
@@ -195,13 +210,30 @@ func (a *Accounts) DeleteIf(ctx context.Context, n Name, check Check) error {
 	return nil
 }
 
-// List implements Store. The bucket's order is that of file names, so a page
-// costs a look at every name of the container.
+// List implements Store.
 func (a *Accounts) List(ctx context.Context, account, container string, o ListOptions) ([]Info, string, error) {
+	o.Delimiter = ""
+	entries, next, err := a.ListPage(ctx, account, container, o)
+	var infos []Info
+	for _, e := range entries {
+		infos = append(infos, e.Info)
+	}
+	return infos, next, err
+}
+
+// Entry is a blob of a list, or a prefix that several have in common.
+type Entry struct {
+	Prefix string // "" for a blob
+	Info
+}
+
+// ListPage is List with names folded at a delimiter. The bucket's order is that of
+// file names, so a page costs a look at every name of the container.
+func (a *Accounts) ListPage(ctx context.Context, account, container string, o ListOptions) ([]Entry, string, error) {
 	if err := errors.Join(CheckAccount(account), CheckContainer(container)); err != nil {
 		return nil, "", err
 	}
-	after, err := base64.RawURLEncoding.DecodeString(o.PageToken)
+	raw, err := base64.RawURLEncoding.DecodeString(o.PageToken)
 	if err != nil {
 		return nil, "", arm.Errorf(arm.CodeValidationFailed, "the page token %.40q was not made by this service; start the list anew", o.PageToken)
 	}
@@ -212,28 +244,45 @@ func (a *Accounts) List(ctx context.Context, account, container string, o ListOp
 	if err != nil {
 		return nil, "", err
 	}
-	from, found := slices.BinarySearch(names, string(after))
-	if found {
-		from++
+	after, folded := strings.CutPrefix(string(raw), foldedToken)
+	from, found := slices.BinarySearch(names, after)
+	for from < len(names) && (found || folded && strings.HasPrefix(names[from], after)) {
+		from, found = from+1, false
 	}
-	names = names[from:]
-	next := ""
-	if o.PageSize > 0 && len(names) > o.PageSize {
-		names = names[:o.PageSize]
-		next = base64.RawURLEncoding.EncodeToString([]byte(names[o.PageSize-1]))
-	}
-	var infos []Info
-	for _, name := range names {
-		info, err := a.Stat(ctx, Name{account, container, name})
-		if arm.IsCode(err, arm.CodeNotFound) {
-			continue // deleted since
+	var entries []Entry
+	for _, name := range names[from:] {
+		fold := ""
+		if i := strings.Index(name[len(o.Prefix):], o.Delimiter); i >= 0 && o.Delimiter != "" {
+			fold = name[:len(o.Prefix)+i+len(o.Delimiter)]
 		}
-		if err != nil {
-			return nil, "", err
+		if n := len(entries); n > 0 && fold != "" && entries[n-1].Prefix == fold {
+			continue
+		} else if o.PageSize > 0 && n == o.PageSize {
+			return entries, base64.RawURLEncoding.EncodeToString([]byte(entries[n-1].token())), nil
 		}
-		infos = append(infos, info)
+		e := Entry{Prefix: fold}
+		if fold == "" {
+			e.Info, err = a.Stat(ctx, Name{account, container, name})
+			if arm.IsCode(err, arm.CodeNotFound) {
+				continue // deleted since
+			}
+			if err != nil {
+				return nil, "", err
+			}
+		}
+		entries = append(entries, e)
 	}
-	return infos, next, nil
+	return entries, "", nil
+}
+
+// foldedToken starts a page token that names a prefix; no name holds it.
+const foldedToken = "\x00"
+
+func (e Entry) token() string {
+	if e.Prefix != "" {
+		return foldedToken + e.Prefix
+	}
+	return e.Name.Blob
 }
 
 // names are the sorted names of a container's blobs.

@@ -256,6 +256,22 @@ func list(t *testing.T, a *blob.Accounts) {
 	if diff := cmp.Diff([]string{"a/1", "a/2"}, pages(blob.ListOptions{Prefix: "a/", PageSize: 1})); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
+	for size := range 5 {
+		var got []string
+		for o := (blob.ListOptions{Delimiter: "/", PageSize: size}); ; {
+			entries, next, err := a.ListPage(t.Context(), account, container, o)
+			ok(t, err)
+			for _, e := range entries {
+				got = append(got, e.Prefix+e.Name.Blob)
+			}
+			if o.PageToken = next; next == "" {
+				break
+			}
+		}
+		if diff := cmp.Diff([]string{"a", "a-b", "a/", "b"}, got); diff != "" {
+			t.Errorf("folded pages of %d (-want +got):\n%s", size, diff)
+		}
+	}
 	_, _, err := a.List(t.Context(), account, container, blob.ListOptions{PageToken: "!"})
 	wantCode(t, err, arm.CodeValidationFailed)
 	_, _, err = a.List(t.Context(), account, "none", blob.ListOptions{})
