@@ -6,9 +6,11 @@ import (
 	"strings"
 
 	"goldsmith/internal/arm"
+	"goldsmith/internal/authorization"
 	"goldsmith/internal/blob"
 	"goldsmith/internal/blob/account"
 	"goldsmith/internal/blob/signature"
+	"goldsmith/internal/identity"
 )
 
 // Actions of the Blob service.
@@ -33,7 +35,7 @@ type principal struct {
 	anonymous bool
 	key       bool // whoever has an account key has every right
 	grant     *signature.Grant
-	caller    *Caller
+	caller    *identity.Caller
 }
 
 // authenticate finds who the request is from. Its signature, if it has one, is
@@ -47,7 +49,7 @@ func (c *call) authenticate(t target, query url.Values) (principal, error) {
 	case authorization == "":
 		return principal{anonymous: true}, nil
 	case strings.EqualFold(scheme, "Bearer"):
-		return c.bearer(c.r, c.account)
+		return c.bearer(c.r)
 	case signature.IsSharedKey(c.r.Header):
 		if !c.account.SharedKey {
 			return principal{}, fail(codeKeyNotPermitted, "the account has allowSharedKeyAccess set to false")
@@ -76,8 +78,8 @@ func (c *call) signed(a account.Account, t target, query url.Values) (principal,
 	return principal{grant: &grant}, nil
 }
 
-func (c *call) bearer(r *http.Request, a account.Account) (principal, error) {
-	caller, err := c.cfg.Authenticate.Authenticate(c.ctx(), r, []string{Audience, "https://" + a.Name + ".blob." + c.cfg.Suffix})
+func (c *call) bearer(r *http.Request) (principal, error) {
+	caller, err := c.cfg.Authenticate.Authenticate(c.ctx(), r)
 	if err != nil {
 		return principal{}, fail(codeInvalidToken, "%w", err)
 	}
@@ -101,7 +103,7 @@ func (c *call) authorize(who principal, t target, n need) error {
 		if who.grant.Kind != signature.DelegationSAS {
 			return nil
 		}
-		return c.role(Caller{ObjectID: who.grant.ObjectID, TenantID: who.grant.TenantID}, a, t, n)
+		return c.role(identity.Caller{ObjectID: who.grant.ObjectID, TenantID: who.grant.TenantID}, a, t, n)
 	case who.caller != nil:
 		return c.role(*who.caller, a, t, n)
 	}
@@ -109,22 +111,24 @@ func (c *call) authorize(who principal, t target, n need) error {
 }
 
 // role asks whether a caller has the right by a role.
-func (c *call) role(caller Caller, a account.Account, t target, n need) error {
+func (c *call) role(caller identity.Caller, a account.Account, t target, n need) error {
 	scope := a.ID
 	if t.container != "" {
 		scope = a.ContainerID(t.container)
 	}
-	access := Access{Principal: caller.ObjectID, Groups: caller.Groups, Action: n.action, Data: n.data, Scope: scope}
-	ok, err := c.cfg.Authorize.Authorize(c.ctx(), access)
-	if err == nil && !ok && n.create {
-		access.Action = actionsBlob + "add/action"
-		ok, err = c.cfg.Authorize.Authorize(c.ctx(), access)
-		c.newOnly = c.newOnly || ok
+	ask := authorization.Request{
+		Principal: caller.ObjectID, Groups: caller.Groups, Action: n.action, Data: n.data, Scope: scope, Why: c.r.Method + " " + t.level(),
+	}
+	d, err := c.cfg.Authorize.Check(c.ctx(), ask)
+	if err == nil && !d.Allowed && n.create {
+		ask.Action = actionsBlob + "add/action"
+		d, err = c.cfg.Authorize.Check(c.ctx(), ask)
+		c.newOnly = c.newOnly || d.Allowed
 	}
 	if err != nil {
 		return err
 	}
-	if !ok {
+	if !d.Allowed {
 		kind := "action"
 		if n.data {
 			kind = "data action"

@@ -82,7 +82,7 @@ func (c *call) sourcePrincipal() (principal, error) {
 	if token := c.header("x-ms-copy-source-authorization"); token != "" {
 		r := c.r.Clone(c.ctx())
 		r.Header.Set("Authorization", token)
-		return c.bearer(r, c.account)
+		return c.bearer(r)
 	}
 	// A key is for its own account only; a signature is for what it names.
 	switch {

@@ -16,40 +16,27 @@ import (
 	"github.com/google/uuid"
 
 	"goldsmith/internal/arm"
+	"goldsmith/internal/authorization"
 	"goldsmith/internal/blob"
 	"goldsmith/internal/blob/account"
 	"goldsmith/internal/blob/signature"
+	"goldsmith/internal/identity"
+	"goldsmith/internal/rbac"
 )
 
-// Audience is what bearer tokens for the Blob service are issued for. An account's
-// own endpoint is another audience; both may have a slash at the end.
+// Audience is what bearer tokens for the Blob service are issued for.
 const Audience = "https://storage.azure.com"
 
-// Caller is who a bearer token speaks for.
-type Caller struct {
-	ObjectID, TenantID string
-	Groups             []string // object ids
-}
-
-// Authenticator checks the bearer token of a request.
+// Authenticator checks the bearer token of a request, which must be issued for
+// Audience; identity.Service.Storage is one. Every error is a refusal.
 type Authenticator interface {
-	// Authenticate returns the caller of a valid token that was issued for one of
-	// audiences. Every error is a refusal.
-	Authenticate(ctx context.Context, r *http.Request, audiences []string) (Caller, error)
+	Authenticate(ctx context.Context, r *http.Request) (identity.Caller, error)
 }
 
-// Access is a question about a right.
-type Access struct {
-	Principal string   // object id
-	Groups    []string // that the principal is known to be in
-	Action    string   // e.g. "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read"
-	Data      bool     // whether Action is a data action
-	Scope     string   // resource id
-}
-
-// Authorizer decides whether a principal has a right, and keeps a record of it.
+// Authorizer decides whether a principal has a right, and keeps a record of the
+// decision; authorization.Authorizer is one.
 type Authorizer interface {
-	Authorize(ctx context.Context, a Access) (allowed bool, err error)
+	Check(ctx context.Context, r authorization.Request) (rbac.Decision, error)
 }
 
 // Config configures a Handler. All but Log is needed.

@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -22,10 +21,13 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/service"
 	"go.uber.org/goleak"
 
+	"goldsmith/internal/authorization"
 	"goldsmith/internal/blob"
 	"goldsmith/internal/blob/account"
 	"goldsmith/internal/blob/blobtest"
 	"goldsmith/internal/blobapi"
+	"goldsmith/internal/identity"
+	"goldsmith/internal/rbac"
 	"goldsmith/internal/resource"
 	"goldsmith/internal/store/memory"
 )
@@ -49,34 +51,35 @@ const (
 type people struct {
 	mu     sync.Mutex
 	rights map[string][]string // by object id
-	asked  []blobapi.Access
+	asked  []authorization.Request
 }
 
 var errNoToken = errors.New("the token is forged or expired")
 
 // Authenticate implements blobapi.Authenticator: the token is the object id.
-func (p *people) Authenticate(_ context.Context, r *http.Request, audiences []string) (blobapi.Caller, error) {
+func (p *people) Authenticate(_ context.Context, r *http.Request) (identity.Caller, error) {
 	token := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if _, ok := p.rights[token]; !ok || !slices.Contains(audiences, blobapi.Audience) {
-		return blobapi.Caller{}, errNoToken
+	if _, ok := p.rights[token]; !ok {
+		return identity.Caller{}, errNoToken
 	}
-	return blobapi.Caller{ObjectID: token, TenantID: "tenant"}, nil
+	return identity.Caller{ObjectID: token, TenantID: "tenant"}, nil
 }
 
-// Authorize implements blobapi.Authorizer.
-func (p *people) Authorize(_ context.Context, a blobapi.Access) (bool, error) {
+// Check implements blobapi.Authorizer.
+func (p *people) Check(_ context.Context, r authorization.Request) (rbac.Decision, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.asked = append(p.asked, a)
-	for _, right := range p.rights[a.Principal] {
+	p.asked = append(p.asked, r)
+	for _, right := range p.rights[r.Principal] {
 		action, where, _ := strings.Cut(right, " ")
-		if action == a.Action && strings.HasPrefix(a.Scope, where) {
-			return true, nil
+		data := strings.Contains(action, "/blobs/")
+		if action == r.Action && data == r.Data && strings.HasPrefix(r.Scope, where) {
+			return rbac.Decision{Allowed: true}, nil
 		}
 	}
-	return false, nil
+	return rbac.Decision{}, nil
 }
 
 func (p *people) grant(who string, rights ...string) {
@@ -98,8 +101,16 @@ type world struct {
 
 func newWorld(t testing.TB, blobs *blob.Accounts) *world {
 	t.Helper()
+	ok(t, blobs.CreateAccount(t.Context(), name))
+	return newExisting(t, blobs)
+}
+
+// newExisting is newWorld over blobs that have the account already.
+func newExisting(t testing.TB, blobs *blob.Accounts) *world {
+	t.Helper()
 	w := &world{blobs: blobs, store: memory.New().Resources(), people: &people{rights: map[string][]string{}}}
-	w.addAccount(t, accountID, `{}`)
+	w.people.grant("all", writeBlobs+" "+scope)
+	w.putAccount(t, accountID, `{}`)
 	secrets, err := account.Load(t.Context(), w.store, accountID)
 	if err != nil {
 		t.Fatal(err)
@@ -132,8 +143,13 @@ func memoryWorld(t testing.TB) *world {
 
 func (w *world) addAccount(t testing.TB, id, properties string) {
 	t.Helper()
+	ok(t, w.blobs.CreateAccount(t.Context(), id[strings.LastIndex(id, "/")+1:]))
+	w.putAccount(t, id, properties)
+}
+
+func (w *world) putAccount(t testing.TB, id, properties string) {
+	t.Helper()
 	short := id[strings.LastIndex(id, "/")+1:]
-	ok(t, w.blobs.CreateAccount(t.Context(), short))
 	_, _, err := w.store.Put(t.Context(), resource.Record{ID: id, Type: account.Type, Name: short, Properties: json.RawMessage(properties)}, resource.Condition{})
 	ok(t, err)
 }
