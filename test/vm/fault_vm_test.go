@@ -38,7 +38,7 @@ func TestStepFaults(t *testing.T) {
 			tmpl := h.template(t, templateSpec{Name: "vm-fault", Customize: []step{
 				shell("good", "echo good"), shell("bad", test.commands...), shell("never", "echo never reached"),
 			}})
-			r := h.run(t, "build", tmpl)
+			r := h.run(t, "build", tmpl, "--no-cache")
 			if r.code != 1 {
 				t.Errorf("exit code %d, want 1", r.code)
 			}
@@ -76,7 +76,7 @@ func TestBaseThatNeverBoots(t *testing.T) {
 		Name: "vm-blank", Customize: []step{shell("never", "true")},
 		Source: map[string]any{"type": "PlatformImage", "publisher": "VmTest", "offer": "blank", "sku": "gen2", "version": "1.0.0"},
 	})
-	r := h.run(t, "build", tmpl, "--boot-timeout", "30s")
+	r := h.run(t, "build", tmpl, "--no-cache", "--boot-timeout", "30s")
 	if r.code != 1 {
 		t.Errorf("exit code %d, want 1", r.code)
 	}
@@ -97,7 +97,7 @@ func TestFullDisk(t *testing.T) {
 			"$@" || code=$?
 			find ` + data + `/disks ` + data + `/layers ` + data + `/images -name '*.tmp*' -o -path '*/layers/*' -o -path '*/disks/*' >` + left + `
 			find ` + data + `/runs -name work >>` + left)}
-		r := h.run(t, "build", writeTemplate(t, t.TempDir(), templateSpec{Name: "vm-full", Customize: []step{shell("never", "true")}}))
+		r := h.run(t, "build", "--no-cache", writeTemplate(t, t.TempDir(), templateSpec{Name: "vm-full", Customize: []step{shell("never", "true")}}))
 		if r.code != 1 {
 			t.Errorf("exit code %d, want 1", r.code)
 		}

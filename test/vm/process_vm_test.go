@@ -34,9 +34,16 @@ type process struct {
 	changed chan struct{} // closed at the next event
 }
 
-// build starts to build a template. The test's end ends the build; a test that
-// fails logs the build's events.
+// build starts to build a template, every step of it: the data directory is shared
+// with earlier tests. The test's end ends the build; a test that fails logs the
+// build's events.
 func (h host) build(t *testing.T, template string, args ...string) *process {
+	t.Helper()
+	return h.rebuild(t, template, append([]string{"--no-cache"}, args...)...)
+}
+
+// rebuild is build with what earlier builds left.
+func (h host) rebuild(t *testing.T, template string, args ...string) *process {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience)
 	p := &process{host: h, cancel: cancel, done: make(chan struct{}), changed: make(chan struct{})}

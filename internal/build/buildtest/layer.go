@@ -5,8 +5,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"goldsmith/internal/layer"
+	"goldsmith/internal/resource"
 	"goldsmith/internal/store"
 )
 
@@ -94,4 +96,56 @@ func (l *Lab) CheckNowhere(text string) {
 	if err != nil {
 		l.Fatal(err)
 	}
+}
+
+// Redate makes every layer and finished image look as if its oldest step had run at
+// a time.
+func (l *Lab) Redate(to time.Time) {
+	l.Helper()
+	db, err := store.Open(l.Context(), filepath.Join(l.Data, "goldsmith.db"))
+	if err != nil {
+		l.Fatal(err)
+	}
+	defer db.Close()
+	text := to.UTC().Format(time.RFC3339)
+	for _, statement := range []string{
+		"update layers set manifest = json_set(manifest, '$.oldest', ?) where kind = 'disk' or json_extract(manifest, '$.saved.whole')",
+		"update documents set body = json_set(body, '$.oldest', ?) where collection = 'results'",
+	} {
+		if _, err := db.Writer().ExecContext(l.Context(), statement, text); err != nil {
+			l.Fatal(err)
+		}
+	}
+}
+
+// PutGallery makes a gallery with one image definition.
+func (l *Lab) PutGallery(definition string) {
+	l.Helper()
+	for _, r := range []resource.Record{
+		{ID: l.ID("Microsoft.Compute/galleries/gal"), Type: "Microsoft.Compute/galleries", Name: "gal", Properties: []byte(`{"provisioningState":"Succeeded"}`)},
+		{
+			ID: l.ID("Microsoft.Compute/galleries/gal/images/" + definition), Type: "Microsoft.Compute/galleries/images", Name: definition,
+			Properties: []byte(`{"provisioningState":"Succeeded","osType":"Linux","osState":"Generalized","hyperVGeneration":"V2","identifier":{"publisher":"p","offer":"o","sku":"s"}}`),
+		},
+	} {
+		r.Location = Location
+		if _, _, err := l.Engine.Resources().Put(l.Context(), r, resource.Condition{}); err != nil {
+			l.Fatal(err)
+		}
+	}
+}
+
+// Versions are the names of the published versions of an image definition.
+func (l *Lab) Versions(definition string) (names []string) {
+	l.Helper()
+	all, _, err := l.Engine.Resources().List(l.Context(), resource.Query{
+		Scope: l.ID("Microsoft.Compute/galleries/gal/images/" + definition), Type: "Microsoft.Compute/galleries/images/versions",
+	})
+	if err != nil {
+		l.Fatal(err)
+	}
+	for _, r := range all {
+		names = append(names, r.Name)
+	}
+	return names
 }

@@ -1,0 +1,162 @@
+package build_test
+
+import (
+	"bufio"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"goldsmith/internal/build/buildtest"
+	"goldsmith/internal/event"
+	"goldsmith/internal/run"
+)
+
+// serverData is where a test tells its service in a process of its own what to
+// work on.
+const serverData = "BUILD_TEST_SERVER"
+
+// resumeTemplate has steps of which all get a memory layer, and a gallery version
+// that must not be published twice.
+func resumeTemplate(l *buildtest.Lab) buildtest.Template {
+	return buildtest.Template{Customize: steps("one", "two"), Distribute: []buildtest.Object{l.ToImage("resume"), l.ToGallery("resume", "", nil)}}
+}
+
+// TestServer is a service with one run in a process of its own, when a test starts
+// it as such. Its standard output has the run's events.
+func TestServer(t *testing.T) {
+	data := os.Getenv(serverData)
+	if data == "" {
+		return // not started as a service: there is nothing to test
+	}
+	l := buildtest.Open(t, data, everyStep)
+	l.PutGroup()
+	l.PutGallery("resume")
+	l.Serve(1)
+	rec, _, err := l.Engine.CreateTemplate(t.Context(), l.Submission("resume", resumeTemplate(l)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Provisioned(rec.ID)
+	started, err := l.Engine.StartRun(t.Context(), rec.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := json.NewEncoder(os.Stdout)
+	for e, err := range event.Follow(t.Context(), l.Engine.LogPath(started.ID), 0) {
+		if err != nil || out.Encode(e) != nil {
+			return
+		}
+	}
+}
+
+// A run of the service whose process is killed in any phase goes on from the last
+// layer that it had sealed, in the next service, and publishes once.
+func TestServiceKilled(t *testing.T) {
+	for _, b := range boundaries {
+		if b.kind == event.RunFinished {
+			continue
+		}
+		t.Run(b.String(), func(t *testing.T) {
+			t.Parallel()
+			data := filepath.Join(t.TempDir(), "data")
+			cmd := exec.Command(os.Args[0], "-test.run=^TestServer$", "-test.timeout=120s")
+			cmd.Env = append(os.Environ(), serverData+"="+data)
+			cmd.Stderr = os.Stderr
+			pipe, err := cmd.StdoutPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			w := &worker{cmd, bufio.NewReader(pipe)}
+			sealed := 0 // steps that had ended
+			w.until(func(e event.Event, _ bool) bool {
+				if e.Kind == event.StepFinished {
+					sealed++
+				}
+				return b.is(e) || e.Kind == event.RunFinished
+			})
+			w.kill(t)
+			l := buildtest.Open(t, data, everyStep)
+			all, err := l.Engine.Runs().List(t.Context(), run.Filter{})
+			if err != nil || len(all) != 1 {
+				t.Fatalf("%d runs, %v", len(all), err)
+			}
+			l.Serve(1)
+			ended := l.Ended(all[0].ID)
+			if ended.State != run.Succeeded {
+				t.Fatalf("the run is %s: %s", ended.State, ended.Message)
+			}
+			ran := map[string]int{}
+			for e, err := range event.Read(l.Engine.LogPath(ended.ID), 0) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				if e.Kind == event.StepStarted {
+					ran[e.StepName]++
+				}
+			}
+			for i, name := range []string{"one", "two"} {
+				if i < sealed && ran[name] != 1 {
+					t.Errorf("step %s was sealed and ran %d times", name, ran[name])
+				}
+			}
+			l.CheckClean(ended)
+			if versions := l.Versions("resume"); len(versions) != 1 {
+				t.Errorf("%d versions are published: %v", len(versions), versions)
+			}
+			if len(ended.Outputs) != 2 || slices.ContainsFunc(ended.Outputs, func(o run.Output) bool { return o.Error != "" }) {
+				t.Errorf("outputs %+v", ended.Outputs)
+			}
+		})
+	}
+}
+
+// Layers that are dated in the future, by a clock that was set back since, are not
+// used.
+func TestClockSetBack(t *testing.T) {
+	l := buildtest.New(t, everyStep)
+	mustBuild(t, l, cached(l, "one", steps("a", "b")))
+	l.Redate(time.Now().Add(48 * time.Hour))
+	_, got, events := mustBuild(t, l, cached(l, "one", steps("a", "b")))
+	if got != "|a b" || !events.Has(event.Decision, "ahead of this host's clock") {
+		t.Errorf("%s\n%s", got, events.Text())
+	}
+	l.Redate(time.Now().Add(-48 * time.Hour))
+	_, got, events = mustBuild(t, l, cached(l, "one", steps("a", "c")))
+	if got != "|a c" || !events.Has(event.Decision, "longer ago than") {
+		t.Errorf("%s\n%s", got, events.Text())
+	}
+}
+
+// A base that was updated under the same name begins a new chain.
+func TestBaseUpdated(t *testing.T) {
+	l := buildtest.New(t, everyStep)
+	base := func(text string) {
+		mustBuild(t, l, cached(l, "base", []buildtest.Object{buildtest.Shell("make", "echo "+text)}))
+	}
+	base("first")
+	on := func() string {
+		req := l.Request("top", buildtest.Template{
+			Source:    buildtest.Object{"type": "ManagedImage", "imageId": l.ID("Microsoft.Compute/images/base")},
+			Customize: steps("a", "b"),
+		})
+		req.Cache.MaxAge = time.Hour
+		_, got, _ := mustBuild(t, l, req)
+		return got
+	}
+	for i, want := range []string{"|a b", "a b|"} {
+		if got := on(); got != want {
+			t.Errorf("build %d: %s", i, got)
+		}
+	}
+	base("second")
+	if got := on(); got != "|a b" {
+		t.Errorf("on the updated base: %s", got)
+	}
+}
