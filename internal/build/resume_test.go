@@ -22,7 +22,7 @@ const serverData = "BUILD_TEST_SERVER"
 // resumeTemplate has steps of which all get a memory layer, and a gallery version
 // that must not be published twice.
 func resumeTemplate(l *buildtest.Lab) buildtest.Template {
-	return buildtest.Template{Customize: steps("one", "two"), Distribute: []buildtest.Object{l.ToImage("resume"), l.ToGallery("resume", "", nil)}}
+	return buildtest.Template{Customize: steps("one", "two"), Distribute: []buildtest.Object{l.ToImage("resume"), l.ToGallery("resume", "", buildtest.Object{"runOutputName": "resume-version"})}}
 }
 
 // TestServer is a service with one run in a process of its own, when a test starts
@@ -87,7 +87,9 @@ func TestServiceKilled(t *testing.T) {
 			if err != nil || len(all) != 1 {
 				t.Fatalf("%d runs, %v", len(all), err)
 			}
-			l.Serve(1)
+			if !all[0].State.Ended() { // it may have been faster than the kill
+				l.Serve(1)
+			}
 			ended := l.Ended(all[0].ID)
 			if ended.State != run.Succeeded {
 				t.Fatalf("the run is %s: %s", ended.State, ended.Message)

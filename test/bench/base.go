@@ -16,9 +16,9 @@ import (
 // and on one with 8 GiB: what a build reads and stores must not depend on what it
 // does not change.
 func (b *bench) bases(ctx context.Context) error {
-	raw, err := filepath.Glob(filepath.Join(b.data, "disks", "*.raw"))
+	raw, err := filepath.Glob(filepath.Join(b.datadir, "disks", "*.raw"))
 	if err != nil || len(raw) == 0 {
-		return fmt.Errorf("no base disk in %s (%v)", b.data, err)
+		return fmt.Errorf("no base disk in %s (%v)", b.datadir, err)
 	}
 	for _, size := range []struct {
 		name  string
@@ -34,7 +34,7 @@ func (b *bench) bases(ctx context.Context) error {
 		}
 		// The first build imports and boots the base; the second is measured.
 		for i := range 2 {
-			run, err := build(ctx, b.binary, b.data, path, "--no-cache", "--source", file)
+			run, err := build(ctx, b.binary, b.datadir, path, "--no-cache", "--source", file)
 			if err != nil {
 				return err
 			}

@@ -75,6 +75,7 @@ func main() {
 	}
 	letters := flag.String("scenarios", "CNLMFPXB", "scenarios to run, by letter; none leaves them out")
 	rivals := flag.String("rivals", "", "rivals beside, of packer,packer-tuned,packer-staged,virt-customize")
+	data := flag.String("data", "", "data directory for the scenarios, which keeps its booted base; a new one by default")
 	parts := flag.String("parts", "builds,exports,streaming", "what to measure beside the scenarios")
 	runs := flag.Int("n", 3, "warm builds, and rounds of exports")
 	size := flag.Int64("stream", 10<<30, "bytes of the disk that is streamed to measure memory; 0 leaves it out")
@@ -83,7 +84,7 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := measure(ctx, options{*binary, *out, *letters, *rivals, *parts, *runs, *size}); err != nil {
+	if err := measure(ctx, options{*binary, *out, *letters, *rivals, *parts, *data, *runs, *size}); err != nil {
 		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
 		os.Exit(1)
 	}
@@ -91,9 +92,9 @@ func main() {
 
 // options are the program's flags.
 type options struct {
-	binary, out, letters, rivals, parts string
-	runs                                int
-	stream                              int64
+	binary, out, letters, rivals, parts, data string
+	runs                                      int
+	stream                                    int64
 }
 
 func measure(ctx context.Context, o options) (err error) {

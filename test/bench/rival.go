@@ -75,9 +75,9 @@ func (v *rivalry) prepare(ctx context.Context) error {
 	if _, err := v.build(ctx, v.recipe, "rivals"); err != nil {
 		return err
 	}
-	raw, err := filepath.Glob(filepath.Join(v.data, "disks", "*.raw"))
+	raw, err := filepath.Glob(filepath.Join(v.datadir, "disks", "*.raw"))
 	if err != nil || len(raw) != 1 {
-		return fmt.Errorf("%d base disks in %s, %w", len(raw), v.data, err)
+		return fmt.Errorf("%d base disks in %s, %w", len(raw), v.datadir, err)
 	}
 	v.base, v.key, v.seed = filepath.Join(v.dir, "base.qcow2"), filepath.Join(v.dir, "key"), filepath.Join(v.dir, "seed.iso")
 	if _, err := v.run(ctx, nil, "qemu-img", "convert", "-O", "qcow2", raw[0], v.base); err != nil {

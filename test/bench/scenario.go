@@ -16,11 +16,11 @@ import (
 // recipe that all run.
 type bench struct {
 	options
-	report *report
-	work   string
-	data   string
-	recipe *recipe
-	count  int // names and texts that nobody used before
+	report  *report
+	work    string
+	datadir string
+	recipe  *recipe
+	count   int // names and texts that nobody used before
 }
 
 // scenarios measures the builds that people repeat.
@@ -32,8 +32,13 @@ func scenarios(ctx context.Context, r *report, o options, work string) error {
 	if err != nil {
 		return err
 	}
-	b := &bench{options: o, report: r, work: work, data: filepath.Join(work, "data"), recipe: recipe}
-	pull := exec.CommandContext(ctx, b.binary, "--data", b.data, "catalog", "pull", "Debian:debian-12:12-gen2:latest")
+	b := &bench{options: o, report: r, work: work, datadir: filepath.Join(work, "data"), recipe: recipe}
+	if o.data != "" {
+		if b.datadir, err = filepath.Abs(o.data); err != nil {
+			return err
+		}
+	}
+	pull := exec.CommandContext(ctx, b.binary, "--data", b.datadir, "catalog", "pull", "Debian:debian-12:12-gen2:latest")
 	if text, err := pull.CombinedOutput(); err != nil {
 		return fmt.Errorf("pull the base: %w\n%s", err, text)
 	}
@@ -87,7 +92,7 @@ func (b *bench) build(ctx context.Context, r *recipe, name string, flags ...stri
 	if err != nil {
 		return built{}, err
 	}
-	return build(ctx, b.binary, b.data, path, flags...)
+	return build(ctx, b.binary, b.datadir, path, flags...)
 }
 
 // add reports a build: in all, beside the guest's own work, and that work's share.
@@ -188,7 +193,7 @@ func (b *bench) four(ctx context.Context) error {
 	}
 	stop := make(chan struct{})
 	peak := make(chan float64, 1)
-	go func() { peak <- watchMachines(stop, b.data) }()
+	go func() { peak <- watchMachines(stop, b.datadir) }()
 	err := g.Wait()
 	close(stop)
 	each := <-peak
