@@ -68,12 +68,6 @@ func (r vhdRenderer) Render(ctx context.Context, ref blob.Reference, offset, len
 	}{io.NewSectionReader(view, offset, length), img}, nil
 }
 
-// oneLocation is a store whose locations all are the one local directory.
-type oneLocation struct{}
-
-// Replicate implements distribute.Replicator: the content is there already.
-func (oneLocation) Replicate(context.Context, string, string) error { return nil }
-
 // Of a run's log blob.
 const (
 	logContainer = "packerlogs"

@@ -3,6 +3,7 @@ package build_test
 import (
 	"context"
 	"errors"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -14,6 +15,7 @@ import (
 	"goldsmith/internal/build"
 	"goldsmith/internal/build/buildtest"
 	"goldsmith/internal/event"
+	"goldsmith/internal/image"
 	"goldsmith/internal/layer"
 	"goldsmith/internal/machine/machinetest"
 	"goldsmith/internal/run"
@@ -399,5 +401,41 @@ func TestValues(t *testing.T) {
 		if _, got, events := mustBuild(t, l, request(c.greeting, c.version)); got != c.want {
 			t.Errorf("%+v: %s\n%s", c, got, events.Text())
 		}
+	}
+}
+
+// A location with a store of its own gets what it lacks, and no more.
+func TestReplication(t *testing.T) {
+	there := filepath.Join(t.TempDir(), "there")
+	l := buildtest.New(t, func(c *build.Config) { c.Locations = map[string]string{"East US": there} })
+	req := func(text string) build.Request {
+		return l.Request("one", buildtest.Template{
+			Customize:  []buildtest.Object{buildtest.Shell("say", "echo "+text)},
+			Distribute: []buildtest.Object{l.ToGallery("far", "", buildtest.Object{"replicationRegions": []string{buildtest.Location, "eastus"}})},
+		})
+	}
+	_, _, events := mustBuild(t, l, req("one"))
+	if !events.Has(event.Info, "replicated to eastus: 7 of 7 chunks") {
+		t.Errorf("the first version\n%s", events.Text())
+	}
+	_, _, events = mustBuild(t, l, req("two"))
+	if !events.Has(event.Info, "replicated to eastus: 1 of 7 chunks") {
+		t.Errorf("the second version\n%s", events.Text())
+	}
+	store, err := image.Open(there)
+	if err != nil {
+		t.Fatal(err)
+	}
+	images, err := store.List(t.Context())
+	if err != nil || len(images) != 2 {
+		t.Fatalf("%d images, %v", len(images), err)
+	}
+	for _, d := range images {
+		if err := store.Verify(t.Context(), d, nil); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := l.Engine.Collect(t.Context()); err != nil {
+		t.Error(err)
 	}
 }

@@ -73,6 +73,9 @@ type Config struct {
 	BootTimeout     time.Duration // until a booted guest is ready; 0 is DefaultBootTimeout
 	RestoreTimeout  time.Duration // until a restored guest answers; 0 is 1 min
 	PowerOffTimeout time.Duration // until a generalized guest is off; 0 is 5 min
+	// Locations are the directories of the image stores of locations, by name, that
+	// do not share the data directory's.
+	Locations map[string]string
 	// MemoryCost is what saving a guest's memory is taken to cost; 0 is 2 s, and then
 	// what each run measures.
 	MemoryCost time.Duration
@@ -99,6 +102,7 @@ type Engine struct {
 	layers    layer.Index
 	files     *layer.Files
 	images    *image.Store
+	locations map[string]*image.Store // by region
 	catalog   *catalog.Catalog
 	fetcher   *artifact.Fetcher
 	frozen    *artifact.Store
@@ -171,7 +175,10 @@ func Open(ctx context.Context, cfg Config) (_ *Engine, err error) {
 	if e.catalog, err = e.openCatalog(); err != nil {
 		return nil, err
 	}
-	e.publisher = &distribute.Publisher{Resources: e.resources, Blobs: vhdBlobs{e.blobs}, Locations: oneLocation{}, Now: time.Now}
+	if e.locations, err = openLocations(cfg.Locations); err != nil {
+		return nil, err
+	}
+	e.publisher = &distribute.Publisher{Resources: e.resources, Blobs: vhdBlobs{e.blobs}, Locations: replicator{e, event.Discard}, Now: time.Now}
 	if err := e.makeSeed(); err != nil {
 		return nil, err
 	}

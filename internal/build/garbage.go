@@ -81,6 +81,10 @@ func (e *Engine) CollectWithin(ctx context.Context, limits GarbageLimits) (Colle
 	c.Images, c.Bytes = gone.Images, c.Bytes+gone.Bytes
 	errs = append(errs, wrap("collect images", err))
 
+	n64, bytes, err := e.collectLocations(ctx, images)
+	c.Images, c.Bytes = c.Images+n64, c.Bytes+bytes
+	errs = append(errs, wrap("collect images of locations", err))
+
 	swept, err := e.frozen.GC(ctx, func(sha256 string) bool { return artifacts[sha256] }, orphanAge)
 	c.Artifacts, c.Bytes = swept.Blobs, c.Bytes+swept.Bytes
 	errs = append(errs, wrap("collect artifacts", err), wrap("collect downloads", e.catalog.Prune(garbageAge)))

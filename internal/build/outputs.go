@@ -40,13 +40,15 @@ func (b *builder) distribute(ctx context.Context) error {
 			published[out.Name] = out
 		}
 	}
+	publisher := *b.engine.publisher
+	publisher.Locations = replicator{b.engine, b.sink}
 	for _, target := range b.plan.Outputs {
 		if out, ok := published[target.RunOutputName]; ok {
 			b.outputs = append(b.outputs, out)
 			b.sink.Emit(event.Event{Kind: event.Result, Text: out.Kind + " " + out.Name, Target: out.ArtifactID + out.ArtifactURI})
 			continue
 		}
-		out, err := b.engine.publisher.Publish(ctx, target, b.result(), b.job.Staging.Account)
+		out, err := publisher.Publish(ctx, target, b.result(), b.job.Staging.Account)
 		if cause := context.Cause(ctx); err != nil && cause != nil {
 			return cause
 		}

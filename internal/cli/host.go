@@ -40,6 +40,7 @@ type hostFlags struct {
 	guestCA     bool
 	guestMirror []string
 	bootTimeout time.Duration
+	locations   []string
 }
 
 func (h *hostFlags) register(f *pflag.FlagSet) {
@@ -52,6 +53,7 @@ func (h *hostFlags) register(f *pflag.FlagSet) {
 	f.BoolVar(&h.guestProxy, "guest-proxy", false, "set this process's proxy (HTTP_PROXY, HTTPS_PROXY, NO_PROXY) in the guest, for the build only")
 	f.BoolVar(&h.guestCA, "guest-ca", false, "trust --ca-file in the guest too, for the build only")
 	f.StringArrayVar(&h.guestMirror, "guest-mirror", nil, "serve the guest's package archives at URL from elsewhere, for the build only: URL=URL (repeatable)")
+	f.StringArrayVar(&h.locations, "location", nil, "keep the images of a region in a store of its own: REGION=DIR (repeatable)")
 	f.DurationVar(&h.bootTimeout, "boot-timeout", build.DefaultBootTimeout, "how long a machine may take from its start until it is ready")
 }
 
@@ -102,6 +104,19 @@ func (a *app) config() (build.Config, error) {
 	}
 	if cfg.Host, err = hostCapacity(a.host.vmSizes); err != nil {
 		return cfg, err
+	}
+	for _, text := range a.host.locations {
+		name, dir, ok := strings.Cut(text, "=")
+		if !ok || name == "" || dir == "" {
+			return cfg, arm.Errorf(arm.CodeUsage, "--location %q: give REGION=DIR", text)
+		}
+		if dir, err = filepath.Abs(dir); err != nil {
+			return cfg, fmt.Errorf("--location %s: %w", text, err)
+		}
+		if cfg.Locations == nil {
+			cfg.Locations = map[string]string{}
+		}
+		cfg.Locations[name] = dir
 	}
 	for _, m := range a.host.mirrors {
 		mirror, err := artifact.ParseMirror(m)
