@@ -3,6 +3,7 @@ package build_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -437,5 +438,61 @@ func TestReplication(t *testing.T) {
 	}
 	if _, err := l.Engine.Collect(t.Context()); err != nil {
 		t.Error(err)
+	}
+}
+
+// A long chain is flattened into one layer before a build goes on from it; images
+// do not change by it, and what they inherit neither.
+func TestLongChain(t *testing.T) {
+	l := buildtest.New(t, everyStep)
+	var names []string
+	for i := range 12 {
+		names = append(names, fmt.Sprint("s", i))
+	}
+	mustBuild(t, l, cached(l, "one", steps(names...)))
+	for _, last := range []string{"other", "third"} {
+		names[11] = last
+		rec, got, events := mustBuild(t, l, cached(l, "one", steps(names...)))
+		if got != strings.Join(names[:11], " ")+"|"+last {
+			t.Errorf("%s\n%s", got, events.Text())
+		}
+		want := []string{"boot"}
+		for i, n := range names {
+			want = append(want, fmt.Sprintf("script_%d.sh: echo ran %s", i+1, n))
+		}
+		if diff := cmp.Diff(append(want, "generalise"), contents(t, l, rec)); diff != "" {
+			t.Errorf("the image (-want +got):\n%s", diff)
+		}
+		if depth := l.Depth(rec.ID); depth != 2 {
+			t.Errorf("the last layer of the run stands on %d layers", depth)
+		}
+	}
+}
+
+// Verification finds damaged layers and chunks, and takes them out of use.
+func TestVerifyStored(t *testing.T) {
+	l := buildtest.New(t, everyStep)
+	rec, _, _ := mustBuild(t, l, cached(l, "one", steps("a", "b")))
+	if v, err := l.Engine.VerifyStored(t.Context(), event.Discard); err != nil || v.Layers != 5 || v.Images != 2 || v.DamagedLayers+v.DamagedImages != 0 {
+		t.Errorf("whole: %+v, %v", v, err)
+	}
+	l.Corrupt(l.MemoryOf(rec.ID, "b").ID, layer.StateFile)
+	l.CorruptChunk(rec)
+	findings := &buildtest.Recording{}
+	v, err := l.Engine.VerifyStored(t.Context(), findings)
+	if err != nil || v.DamagedLayers != 1 || v.DamagedImages != 1 || len(findings.Events()) != 2 {
+		t.Errorf("damaged: %+v, %v\n%s", v, err, findings.Text())
+	}
+	// A damaged image is not published from the cache. Building heals it.
+	rec, events, err := l.Build(t.Context(), cached(l, "one", steps("a", "b")))
+	if err != nil {
+		t.Fatalf("%v\n%s", err, events.Text())
+	}
+	did, _ := ran(events)
+	if !slices.Equal(did, []string{"b"}) {
+		t.Errorf("ran %v\n%s", did, events.Text())
+	}
+	if got := contents(t, l, rec); len(got) != 4 {
+		t.Errorf("the image holds %q", got)
 	}
 }

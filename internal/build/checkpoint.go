@@ -157,13 +157,19 @@ func (b *builder) resume(ctx context.Context, hit cacheHit) error {
 			return err
 		}
 	}
-	extents, err := b.chainExtents(ctx, hit.disk)
+	extents, depth, err := b.chainExtents(ctx, hit.disk)
 	if err != nil {
 		return err
 	}
-	b.parent, b.extents = hit.disk.ID, extents
+	below := hit.disk
+	if depth > maxDepth {
+		if below, err = b.flat(ctx, hit.disk, b.keys.Steps[hit.steps-1], extents); err != nil {
+			return err
+		}
+	}
+	b.parent, b.extents = below.ID, extents
 	b.topBytes = hit.manifest.DiskBytes
-	if err := b.overlayOn(ctx, hit.disk.ID); err != nil {
+	if err := b.overlayOn(ctx, below.ID); err != nil {
 		return err
 	}
 	start := time.Now()
@@ -205,23 +211,23 @@ func (b *builder) use(ctx context.Context, rec layer.Record) error {
 }
 
 // chainExtents is what all layers of a chain changed, each of which is verified
-// and pinned.
-func (b *builder) chainExtents(ctx context.Context, top layer.Record) ([]disk.Extent, error) {
-	var extents []disk.Extent
+// and pinned, and how many they are.
+func (b *builder) chainExtents(ctx context.Context, top layer.Record) (extents []disk.Extent, depth int, err error) {
 	for rec := top; ; {
 		m, err := layer.ManifestOf(rec)
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		extents = append(extents, m.Changed...)
+		depth++
 		if rec.Parent == "" {
-			return disk.Union(extents), nil
+			return disk.Union(extents), depth, nil
 		}
 		if rec, err = b.engine.layers.Get(ctx, rec.Parent); err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		if err := b.use(ctx, rec); err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 	}
 }

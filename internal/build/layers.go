@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"time"
 
 	"goldsmith/internal/arm"
@@ -148,4 +150,34 @@ func (e *Engine) VerifyStored(ctx context.Context, sink event.Sink) (Verified, e
 		}
 	}
 	return v, errors.Join(errs...)
+}
+
+// verifyDaily reads everything that is stored back once a day, beside builds, and
+// logs what it finds damaged.
+func (e *Engine) verifyDaily(ctx context.Context) {
+	stamp := filepath.Join(e.dir, "verified")
+	tick := time.NewTicker(time.Hour)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if info, err := os.Stat(stamp); err == nil && time.Since(info.ModTime()) < garbageRhythm {
+			continue
+		}
+		found, err := e.VerifyStored(ctx, event.SinkFunc(func(ev event.Event) {
+			e.logger.WarnContext(ctx, ev.Text)
+		}))
+		if err != nil {
+			e.complain(ctx, "verify what is stored", err)
+			continue
+		}
+		e.logger.InfoContext(ctx, "verified what is stored", "layers", found.Layers, "images", found.Images,
+			"damagedLayers", found.DamagedLayers, "damagedImages", found.DamagedImages)
+		if err := os.WriteFile(stamp, nil, 0o600); err != nil {
+			e.complain(ctx, "note the verification", err)
+		}
+	}
 }

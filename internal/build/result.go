@@ -48,13 +48,9 @@ func (b *builder) findResult(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	m, err := b.engine.images.OpenImage(ctx, digest)
-	if err != nil {
+	if err := b.engine.images.Complete(ctx, digest); err != nil {
 		b.decide("the finished image is not reused: %v", err)
 		return false, nil
-	}
-	if err := m.Close(); err != nil {
-		return false, err
 	}
 	b.image, b.done, b.verdicts = known.Image, len(b.plan.Steps), make([]verdict, len(b.plan.Steps))
 	for i := range b.verdicts {

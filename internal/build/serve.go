@@ -52,6 +52,7 @@ func (e *Engine) Serve(ctx context.Context, slots int) error {
 	})
 	group.Go(func() { e.tend(ctx) })
 	group.Go(func() { e.findUnfinished(ctx) })
+	group.Go(func() { e.verifyDaily(ctx) })
 	for range provisioners {
 		group.Go(func() { e.workTemplates(ctx) })
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/lima-vm/go-qcow2reader/lru"
 
+	"goldsmith/internal/arm"
 	"goldsmith/internal/image/disk"
 )
 
@@ -171,4 +172,23 @@ func (m *Image) Same(other *Image, off, length int64) bool {
 		}
 	}
 	return true
+}
+
+// Complete reports whether every chunk of an image is there, in full length. It
+// does not read their content; Verify does.
+func (s *Store) Complete(ctx context.Context, d Digest) error {
+	m, err := s.OpenImage(ctx, d)
+	if err != nil {
+		return err
+	}
+	for chunk := range m.index.unique() {
+		if err = context.Cause(ctx); err != nil {
+			break
+		}
+		if path := s.chunkPath(chunk); !intact(path) {
+			err = arm.Errorf(arm.CodeCorrupt, "image %.12s lacks chunk %.12s, or it is damaged", d, chunk)
+			break
+		}
+	}
+	return errors.Join(err, m.Close())
 }

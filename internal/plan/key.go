@@ -58,6 +58,9 @@ func (k Keys) Last() string {
 // hypervisor of another fingerprint cannot restore it.
 func MemoryKey(step, fingerprint string) string { return digest("memory", step, fingerprint) }
 
+// FlatKey is the key of the layer that has the whole chain up to a step in one.
+func FlatKey(step string) string { return digest("flat", step) }
+
 // generalised is raised whenever generalisation leaves another image behind for a
 // reason that is not in the seed, which the helper is part of.
 const generalised = 1

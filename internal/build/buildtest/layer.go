@@ -9,6 +9,7 @@ import (
 
 	"goldsmith/internal/layer"
 	"goldsmith/internal/resource"
+	"goldsmith/internal/run"
 	"goldsmith/internal/store"
 )
 
@@ -37,6 +38,23 @@ func (l *Lab) MemoryOf(runID, step string) layer.Record {
 	}
 	l.Fatalf("run %s has no memory layer of step %s", runID, step)
 	return layer.Record{}
+}
+
+// Depth is how many layers there are from the highest of a run down to the base.
+func (l *Lab) Depth(runID string) (depth int) {
+	l.Helper()
+	parents := map[string]string{}
+	for _, r := range l.layersOf(layer.Filter{Kind: layer.Disk}) {
+		parents[r.ID] = r.Parent
+	}
+	for _, r := range l.layersOf(layer.Filter{Kind: layer.Disk, Run: runID}) {
+		n := 0
+		for id := r.ID; id != ""; id = parents[id] {
+			n++
+		}
+		depth = max(depth, n)
+	}
+	return depth
 }
 
 // layerFile is a file of a layer.
@@ -68,6 +86,41 @@ func (l *Lab) Corrupt(id, name string) {
 		l.Fatal(err)
 	}
 	if err := os.WriteFile(path, content, 0o600); err != nil {
+		l.Fatal(err)
+	}
+}
+
+// CorruptChunk changes the last byte of a chunk that only the image of rec's first
+// output has.
+func (l *Lab) CorruptChunk(rec run.Record) {
+	l.Helper()
+	published, err := l.Engine.FindImage(l.Context(), rec.Outputs[0].ArtifactID)
+	if err != nil {
+		l.Fatal(err)
+	}
+	newest, at := "", time.Time{}
+	err = filepath.WalkDir(filepath.Join(l.Data, "images", "chunks"), func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil && info.ModTime().After(at) {
+			newest, at = path, info.ModTime()
+		}
+		return err
+	})
+	if err != nil || newest == "" {
+		l.Fatalf("image %.12s has no chunk: %v", published.Content.Image, err)
+	}
+	content, err := os.ReadFile(newest)
+	if err != nil {
+		l.Fatal(err)
+	}
+	content[len(content)-1] ^= 0xff
+	if err := os.Chmod(newest, 0o600); err != nil {
+		l.Fatal(err)
+	}
+	if err := os.WriteFile(newest, content, 0o600); err != nil {
 		l.Fatal(err)
 	}
 }
