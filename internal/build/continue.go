@@ -46,7 +46,7 @@ func (l *launcher) continueFrom(ctx context.Context, guest *vm, disk string, s s
 		return err
 	}
 	// A guest that does not answer soon after a restore never will.
-	rctx, cancel := context.WithTimeoutCause(ctx, l.engine.restoreTimeout, errNotReady)
+	rctx, cancel := context.WithTimeoutCause(ctx, l.engine.restorePatience(), errNotReady)
 	defer cancel()
 	if err := guest.dial(rctx); err != nil {
 		return fmt.Errorf("the restored guest does not answer: %w", err)

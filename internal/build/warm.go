@@ -260,7 +260,7 @@ func (b *builder) restore(ctx context.Context, warm layer.Record) error {
 		return err
 	}
 	// A guest that does not answer soon after a restore never will: boot instead.
-	rctx, cancel := context.WithTimeoutCause(ctx, b.engine.restoreTimeout, errNotReady)
+	rctx, cancel := context.WithTimeoutCause(ctx, b.engine.restorePatience(), errNotReady)
 	defer cancel()
 	if err := b.vm.dial(rctx); err != nil {
 		return fmt.Errorf("the restored guest does not answer: %w", err)
