@@ -3,12 +3,15 @@ package build_test
 import (
 	"bufio"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"goldsmith/internal/build/buildtest"
 	"goldsmith/internal/event"
@@ -160,5 +163,41 @@ func TestBaseUpdated(t *testing.T) {
 	base("second")
 	if got := on(); got != "|a b" {
 		t.Errorf("on the updated base: %s", got)
+	}
+}
+
+// Two processes that seal the same keys at the same time both finish, and later
+// builds go on from what the first of them sealed.
+func TestTwoSealTheSameKeys(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "data")
+	labs := []*buildtest.Lab{buildtest.Open(t, data, everyStep), buildtest.Open(t, data, everyStep)}
+	mustBuild(t, labs[0], cached(labs[0], "warm", nil))
+	done := make(chan error, len(labs))
+	for i, l := range labs {
+		req := cached(l, fmt.Sprint("one", i), steps("a", "b"))
+		req.Cache.MaxAge = 0 // neither looks at the other's
+		go func() {
+			_, err := l.Engine.Build(t.Context(), req, event.Discard)
+			done <- err
+		}()
+	}
+	for range labs {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+	keys := map[string]int{}
+	for _, key := range labs[0].Keys() {
+		if keys[key]++; keys[key] > 1 {
+			t.Errorf("two layers have key %s", key)
+		}
+	}
+	rec, got, events := mustBuild(t, labs[1], cached(labs[1], "two", steps("a", "b", "c")))
+	if got != "a b|c" {
+		t.Errorf("%s\n%s", got, events.Text())
+	}
+	want := []string{"boot", "script_1.sh: echo ran a", "script_2.sh: echo ran b", "script_3.sh: echo ran c", "generalise"}
+	if diff := cmp.Diff(want, contents(t, labs[1], rec)); diff != "" {
+		t.Errorf("the image (-want +got):\n%s", diff)
 	}
 }

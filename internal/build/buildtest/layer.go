@@ -57,6 +57,17 @@ func (l *Lab) Depth(runID string) (depth int) {
 	return depth
 }
 
+// Keys are the kinds and keys of all layers that have one.
+func (l *Lab) Keys() (keys []string) {
+	l.Helper()
+	for _, r := range l.layersOf(layer.Filter{}) {
+		if r.Key != "" {
+			keys = append(keys, string(r.Kind)+" "+r.Key)
+		}
+	}
+	return keys
+}
+
 // layerFile is a file of a layer.
 func (l *Lab) layerFile(id, name string) string { return filepath.Join(l.Data, "layers", id, name) }
 
