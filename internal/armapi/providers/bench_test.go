@@ -1,0 +1,157 @@
+package providers_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"goldsmith/internal/armapi"
+	"goldsmith/internal/armapi/armapitest"
+	"goldsmith/internal/armapi/providers"
+	"goldsmith/internal/authorization"
+	"goldsmith/internal/blob"
+	"goldsmith/internal/rbac"
+	"goldsmith/internal/resource"
+	"goldsmith/internal/store"
+)
+
+const (
+	benchGroups      = 50
+	benchPerGroup    = 1000
+	benchAssignments = 5000
+	benchCaller      = "44444444-4444-4444-4444-444444444444"
+)
+
+// full is a front door over SQLite with 50,000 resources and 5,000 assignments,
+// which decides by the policy that they make.
+func full(b *testing.B) *httptest.Server {
+	b.Helper()
+	ctx := b.Context()
+	db, err := store.Open(ctx, filepath.Join(b.TempDir(), "db"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	put := func(r resource.Record) {
+		if _, _, err := db.Resources().Put(ctx, r, resource.Condition{}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	group := func(i int) string { return fmt.Sprintf("%s/resourceGroups/g%03d", s, i) }
+	for i := range benchGroups {
+		put(resource.Record{ID: group(i), Type: armapi.TypeGroup, Name: fmt.Sprintf("g%03d", i), Location: "westus2", Properties: []byte(`{"provisioningState":"Succeeded"}`)})
+		for j := range benchPerGroup {
+			name := fmt.Sprintf("id%04d", j)
+			put(resource.Record{
+				ID: group(i) + "/providers/Microsoft.ManagedIdentity/userAssignedIdentities/" + name, Type: "Microsoft.ManagedIdentity/userAssignedIdentities",
+				Name: name, Location: "westus2", Properties: []byte(`{"clientId":"c","principalId":"p","tenantId":"t"}`),
+			})
+		}
+	}
+	for i := range benchAssignments {
+		principal := fmt.Sprintf("00000000-0000-0000-0000-%012d", i)
+		if i < benchGroups {
+			principal = benchCaller
+		}
+		id := fmt.Sprintf("%s/providers/%s/00000000-0000-0000-0000-%012d", group(i%benchGroups), rbac.TypeAssignment, i)
+		put(resource.Record{ID: id, Type: rbac.TypeAssignment, Name: fmt.Sprint(i), Properties: fmt.Appendf(nil,
+			`{"principalId":%q,"roleDefinitionId":"/providers/Microsoft.Authorization/roleDefinitions/%s","scope":%q}`, principal, rbac.Reader, group(i%benchGroups))})
+	}
+	auth := authorization.Open(db)
+	blobs := blob.NewMemory(nil)
+	api, err := armapi.New(armapi.Config{
+		Subscription: armapitest.Subscription, Tenant: armapitest.Tenant, Resources: db.Resources(), Documents: db.Documents,
+		Authenticate: func(context.Context, *http.Request) (armapi.Caller, error) {
+			return armapi.Caller{ObjectID: benchCaller, TenantID: armapitest.Tenant}, nil
+		},
+		Authorize: func(ctx context.Context, a armapi.Access) (bool, error) {
+			d, err := auth.Check(ctx, authorization.Request{Principal: a.Caller.ObjectID, Action: a.Action, Scope: a.Scope})
+			return d.Allowed, err
+		},
+		Providers: providers.All(providers.Config{Subscription: armapitest.Subscription, Tenant: armapitest.Tenant, Store: db.Resources(), Blobs: blobs,
+			BlobEndpoint: func(a string) string { return "https://" + a + "/" }}),
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	server := httptest.NewTLSServer(api)
+	b.Cleanup(func() {
+		server.Close()
+		api.Close()
+		for _, c := range []io.Closer{auth, blobs, db} {
+			if err := c.Close(); err != nil {
+				b.Error(err)
+			}
+		}
+	})
+	server.Client().Transport.(*http.Transport).MaxIdleConnsPerHost = 64
+	return server
+}
+
+// load asks for paths with 16 clients at once and reports the rate and the 99th
+// percentile. Clients and service share the CPUs.
+func load(b *testing.B, server *httptest.Server, path func(i int) string) {
+	b.Helper()
+	took := make([]time.Duration, b.N)
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	b.ResetTimer()
+	start := time.Now()
+	for range 16 {
+		wg.Go(func() {
+			for i := next.Add(1) - 1; i < int64(b.N); i = next.Add(1) - 1 {
+				at := time.Now()
+				r, err := http.NewRequestWithContext(b.Context(), http.MethodGet, server.URL+path(int(i))+"api-version=2024-01-01", nil)
+				if err != nil {
+					b.Error(err)
+					return
+				}
+				res, err := server.Client().Do(r)
+				if err != nil {
+					b.Error(err)
+					return
+				}
+				_, _ = io.Copy(io.Discard, res.Body)
+				_ = res.Body.Close()
+				if res.StatusCode != http.StatusOK {
+					b.Errorf("%s: %s", path(int(i)), res.Status)
+					return
+				}
+				took[i] = time.Since(at)
+			}
+		})
+	}
+	wg.Wait()
+	elapsed := time.Since(start)
+	b.StopTimer()
+	slices.Sort(took)
+	b.ReportMetric(float64(b.N)/elapsed.Seconds(), "req/s")
+	b.ReportMetric(took[len(took)*99/100].Seconds()*1000, "p99-ms")
+	b.ReportMetric(float64(runtime.NumCPU()), "cpus")
+}
+
+// BenchmarkFrontDoor measures authorised reads with the load of issue-sized
+// stores: one resource, a page of a group's list, and the same list by type in
+// the whole subscription.
+func BenchmarkFrontDoor(b *testing.B) {
+	server := full(b)
+	const typ = "/providers/Microsoft.ManagedIdentity/userAssignedIdentities"
+	b.Run("get", func(b *testing.B) {
+		load(b, server, func(i int) string {
+			return fmt.Sprintf("%s/resourceGroups/g%03d%s/id%04d?", s, i%benchGroups, typ, i*7%benchPerGroup)
+		})
+	})
+	b.Run("list", func(b *testing.B) {
+		load(b, server, func(i int) string {
+			return fmt.Sprintf("%s/resourceGroups/g%03d%s?$top=50&", s, i%benchGroups, typ)
+		})
+	})
+}
