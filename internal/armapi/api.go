@@ -97,11 +97,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	}()
 	resp, err := x.serve(hr.Context())
 	if err == nil {
-		indent := ""
-		if x.route.provider != nil {
-			indent = x.route.provider.Indent
-		}
-		if err = write(w, hr.Method, resp, indent); err == nil || hr.Context().Err() != nil {
+		if err = write(w, hr.Method, resp, x.route.provider); err == nil || hr.Context().Err() != nil {
 			return
 		}
 	}
@@ -240,11 +236,7 @@ func (x *exchange) fail(err error) {
 	}
 	h.Set("x-ms-failure-cause", "gateway")
 	p := x.route.provider
-	bare := p != nil && p.Bare != nil && p.Bare(x.version)
-	indent := ""
-	if p != nil {
-		indent = p.Indent
-	}
+	bare := p != nil && p.Bare != nil && p.Bare(x.version) && !ofGateway(arm.CodeOf(err))
 	f := FaultOf(err)
 	resp := Response{Status: status, Body: f.envelope(bare)}
 	if x.hr.Method == http.MethodHead {
@@ -254,9 +246,17 @@ func (x *exchange) fail(err error) {
 		h.Set("Retry-After", "1")
 	}
 	h.Set("x-ms-error-code", f.Code)
-	if err := write(x.w, x.hr.Method, resp, indent); err != nil {
+	if err := write(x.w, x.hr.Method, resp, gateway(p)); err != nil {
 		x.api.config.Log.Debug("an answer was not delivered", "request", x.id, "error", err)
 	}
+}
+
+// gateway is the form of errors: those of the door, not of the provider.
+func gateway(p *Provider) *Provider {
+	if p == nil {
+		return nil
+	}
+	return &Provider{Indent: p.Indent}
 }
 
 // base is the address of this service for links.

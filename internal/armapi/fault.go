@@ -65,6 +65,18 @@ var statuses = map[arm.Code]int{
 	codeUnavailable:            http.StatusServiceUnavailable,
 }
 
+// ofGateway reports whether errors of a code come from the door itself, which has
+// them in an envelope whatever the provider does with its own.
+func ofGateway(code arm.Code) bool {
+	switch code {
+	case codeMissingVersion, codeInvalidToken, codeForbidden, codeLinkedForbidden, codeNoSubscription, codeInvalidNamespace,
+		codeInvalidType, codeInvalidName, codeInvalidURI, codeURITooLong, codeMethodNotAllowed, codeBodyTooLarge, codeBodyIncomplete,
+		arm.CodeInvalidAPIVersion, arm.CodeNotFound, arm.CodeGroupNotFound:
+		return true
+	}
+	return false
+}
+
 // Status is err with the HTTP status of its answer, where that does not follow
 // from its code.
 func Status(status int, err error) error { return &statusError{status, err} }

@@ -28,6 +28,8 @@ type Provider struct {
 	Bare func(version string) bool
 	// Indent is put before each level of an answer's JSON; "" is compact.
 	Indent string
+	// ContentType of answers with a body; "" is "application/json; charset=utf-8".
+	ContentType string
 }
 
 // Place says below what the resources of a type live. Values are or-ed.
@@ -130,6 +132,9 @@ func (g *registry) add(p Provider) error {
 	}
 	if p.Indent != "" {
 		known.Indent = p.Indent
+	}
+	if p.ContentType != "" {
+		known.ContentType = p.ContentType
 	}
 	for name, a := range p.Actions {
 		known.Actions[name] = a

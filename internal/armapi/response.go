@@ -72,8 +72,8 @@ func ListOf[T any](r *Request, values []T, next string) Response {
 	return OK(body)
 }
 
-// write sends a response.
-func write(w http.ResponseWriter, method string, r Response, indent string) error {
+// write sends a response in the form of a provider, nil for none.
+func write(w http.ResponseWriter, method string, r Response, p *Provider) error {
 	maps.Copy(w.Header(), r.Header)
 	if r.Status == 0 {
 		r.Status = http.StatusOK
@@ -100,16 +100,21 @@ func write(w http.ResponseWriter, method string, r Response, indent string) erro
 	if err != nil {
 		return err
 	}
-	if indent != "" {
+	if p == nil {
+		p = &Provider{}
+	}
+	if p.Indent != "" {
 		var b bytes.Buffer
-		if err := json.Indent(&b, body, "", indent); err != nil {
+		if err := json.Indent(&b, body, "", p.Indent); err != nil {
 			return err
 		}
 		body = b.Bytes()
 	}
-	if w.Header().Get("Content-Type") == "" {
-		w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	contentType := "application/json; charset=utf-8"
+	if p.ContentType != "" {
+		contentType = p.ContentType
 	}
+	w.Header().Set("Content-Type", contentType)
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(r.Status)
 	if method != http.MethodHead {

@@ -57,9 +57,7 @@ func (e *Engine) waitsFor(ctx context.Context, r run.Record) (string, error) {
 	switch {
 	case err != nil:
 		return "", err
-	case slots == 0:
-		return "Waiting for the service to work builds", nil
-	case working < slots && before == 0:
+	case slots == 0, working < slots && before == 0:
 		return "", nil
 	}
 	return fmt.Sprintf("Waiting for a build slot: %d of %d are in use, %d more builds wait before this one", working, slots, before), nil

@@ -34,7 +34,7 @@ func (e *Engine) Serve(ctx context.Context, slots int) error {
 	e.slots.Store(int64(slots))
 	defer e.slots.Store(0)
 	reaped, err := e.queue.Reap(ctx, nil, e.takeUp)
-	if err != nil {
+	if err != nil && ctx.Err() == nil {
 		return fmt.Errorf("take up unfinished runs: %w", err)
 	}
 	if len(reaped) > 0 {

@@ -52,5 +52,5 @@ func newOperation(action, on, does string) operation {
 }
 
 func listOperations(_ context.Context, r *armapi.Request) (armapi.Response, error) {
-	return plain(armapi.ListOf(r, operations, "")), nil
+	return armapi.ListOf(r, operations, ""), nil
 }

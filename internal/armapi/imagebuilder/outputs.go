@@ -27,7 +27,7 @@ func (p provider) getOutput(ctx context.Context, r *armapi.Request) (armapi.Resp
 	if err != nil {
 		return armapi.Response{}, absent(r, err)
 	}
-	return plain(armapi.OK(showProxy(rec, typeOutput))), nil
+	return armapi.OK(showProxy(rec, typeOutput)), nil
 }
 
 func (p provider) listOutputs(ctx context.Context, r *armapi.Request) (armapi.Response, error) {

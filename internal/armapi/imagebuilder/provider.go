@@ -74,7 +74,7 @@ func Providers(e Engine) []armapi.Provider {
 	const pattern = `^[A-Za-z0-9-_.]{1,64}$`
 	return []armapi.Provider{
 		{
-			Namespace: Namespace, MustRegister: true, Bare: bare, Indent: " ",
+			Namespace: Namespace, MustRegister: true, Bare: bare, Indent: " ", ContentType: "application/json",
 			Types: []armapi.Type{
 				{
 					Name: "imageTemplates", Versions: versions, Tracked: true, Pattern: pattern, Narrows: true,

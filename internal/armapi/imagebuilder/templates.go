@@ -77,12 +77,8 @@ func (p provider) answer(ctx context.Context, r *armapi.Request, status int, rec
 	if served, err := build.Describe(rec); err == nil && served.State != build.StateSucceeded && served.State != build.StateFailed {
 		resp = resp.With("Retry-After", "1")
 	}
-	return plain(resp), nil
+	return resp, nil
 }
-
-// plain answers have a Content-Type without a character set, as the real
-// service's.
-func plain(r armapi.Response) armapi.Response { return r.With("Content-Type", "application/json") }
 
 func (p provider) get(ctx context.Context, r *armapi.Request) (armapi.Response, error) {
 	rec, err := p.engine.Resources().Get(ctx, r.ID)
@@ -128,7 +124,7 @@ func listing(ctx context.Context, p provider, r *armapi.Request, typ string, sho
 		}
 		values = append(values, v)
 	}
-	return plain(armapi.ListOf(r, values, next)), nil
+	return armapi.ListOf(r, values, next), nil
 }
 
 func (p provider) put(ctx context.Context, r *armapi.Request) (armapi.Response, error) {

@@ -238,7 +238,7 @@ func TestVersions(t *testing.T) {
 	if a := d.Do("PUT", d.Template("x", "2020-02-14"), object{"location": "westus2"}); a.Status != 400 || a.Field("code") != "ValidationFailed" {
 		t.Errorf("an error of 2020-02-14 is bare: %d %s", a.Status, a.Text)
 	}
-	if a := d.Do("PUT", d.Template("a.b", "2019-02-01-preview"), object{}); a.Status != 400 || a.Field("code") != "InvalidResourceName" {
+	if a := d.Do("PUT", d.Template("a.b", "2019-02-01-preview"), object{}); a.Status != 400 || a.Field("error.code") != "InvalidResourceName" {
 		t.Errorf("a name with a dot: %d %s", a.Status, a.Text)
 	}
 	if a := d.Do("GET", action(d, "old", "triggers", "2022-02-14"), nil); a.Status != 404 {

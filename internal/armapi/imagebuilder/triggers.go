@@ -26,7 +26,7 @@ func (p provider) getTrigger(ctx context.Context, r *armapi.Request) (armapi.Res
 	if err != nil {
 		return armapi.Response{}, absent(r, err)
 	}
-	return plain(armapi.OK(showProxy(rec, build.TypeTrigger))), nil
+	return armapi.OK(showProxy(rec, build.TypeTrigger)), nil
 }
 
 func (p provider) listTriggers(ctx context.Context, r *armapi.Request) (armapi.Response, error) {
@@ -67,7 +67,7 @@ func (p provider) putTrigger(ctx context.Context, r *armapi.Request) (armapi.Res
 	if err != nil {
 		return armapi.Response{}, err
 	}
-	resp := plain(armapi.Created(created, showProxy(rec, build.TypeTrigger)))
+	resp := armapi.Created(created, showProxy(rec, build.TypeTrigger))
 	if !created {
 		return resp, nil
 	}
