@@ -8,6 +8,7 @@ export GOFLAGS := -mod=readonly -trimpath -buildvcs=false
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 HELPER  := internal/provision/bin/helper-linux-amd64.gz
+PROXY   := internal/proxyvm/bin/init-linux-amd64.gz
 CACHE   := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/goldsmith
 
 # What a build host needs, and what the tests need beside it.
@@ -22,11 +23,14 @@ help: ## list the targets
 
 build: bin/goldsmith ## build the program
 
-bin/goldsmith: $(HELPER) FORCE
+bin/goldsmith: $(HELPER) $(PROXY) FORCE
 	@go build -ldflags '-s -w -X main.version=$(VERSION)' -o $@ ./cmd/goldsmith
 
 $(HELPER): $(shell find internal/provision -name '*.go' -not -name '*_test.go') go.sum
 	@go generate ./internal/provision
+
+$(PROXY): $(shell find internal/proxyvm -name '*.go' -not -name '*_test.go') go.sum
+	@go generate ./internal/proxyvm
 
 packages: ## install the Debian packages that a build host lacks
 	@scripts/install-packages $(PACKAGES)
@@ -34,10 +38,10 @@ packages: ## install the Debian packages that a build host lacks
 demo: packages build ## build examples/hello-linux, boot the result, show proof
 	@scripts/demo
 
-lint: $(HELPER) ## formatting, vet, staticcheck, architecture
+lint: $(HELPER) $(PROXY) ## formatting, vet, staticcheck, architecture
 	@scripts/lint
 
-test-fast: $(HELPER) ## unit tests and architecture: no VM, no installs
+test-fast: $(HELPER) $(PROXY) ## unit tests and architecture: no VM, no installs
 	@go test ./...
 
 test: packages build ## every test tier
@@ -51,6 +55,6 @@ bench: packages build ## measure: prints a table, writes bench/results.json
 	@scripts/bench $(BENCH)
 
 clean: ## remove what make built
-	@rm -rf bin $(HELPER)
+	@rm -rf bin $(HELPER) $(PROXY)
 
 FORCE:

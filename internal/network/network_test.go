@@ -11,11 +11,15 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"goldsmith/internal/machine/guardian"
 	"goldsmith/internal/network"
 	"goldsmith/internal/network/networktest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	guardian.Main() // the guardian of a machine is this program once more
+	goleak.VerifyTestMain(m)
+}
 
 // patience is how long anything in these tests may take.
 const patience = 20 * time.Second

@@ -121,8 +121,11 @@ func (b *Balancer) set(s State, why error) {
 }
 
 // startInterval is the time between probes before the first success: a backend
-// that starts is used as soon as it answers.
-const startInterval = 50 * time.Millisecond
+// that starts is used as soon as it answers, and a lost packet is not waited for.
+const (
+	startInterval = 50 * time.Millisecond
+	startTimeout  = 400 * time.Millisecond
+)
 
 // probe probes until Close.
 func (b *Balancer) probe() {
@@ -153,7 +156,11 @@ func (b *Balancer) probe() {
 }
 
 func (b *Balancer) probeOnce() error {
-	ctx, cancel := context.WithTimeout(b.ctx, probeTimeout)
+	timeout := probeTimeout
+	if b.State() == Unknown {
+		timeout = startTimeout
+	}
+	ctx, cancel := context.WithTimeout(b.ctx, timeout)
 	defer cancel()
 	c, err := b.cfg.Probe(ctx, b.backend())
 	if err != nil {
