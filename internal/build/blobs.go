@@ -112,7 +112,9 @@ func (c *customizationLog) Emit(e event.Event) {
 		text = "==> build: " + string(e.Phase)
 	case event.RunFinished:
 		text = "(telemetry) Finalizing. - This run took " + e.Elapsed.Round(time.Second).String() + ": " + e.State
-	case event.Progress, event.PhaseFinished:
+	case event.Connection:
+		text = fmt.Sprintf("==> build: outside connection %s %s: %d bytes sent, %d received", e.Target, e.Text, e.Done, e.Total)
+	case event.Progress, event.PhaseFinished, event.Topology:
 		return
 	default:
 		text = "==> build: " + e.Text

@@ -34,6 +34,7 @@ import (
 	"goldsmith/internal/network"
 	"goldsmith/internal/plan"
 	"goldsmith/internal/provision"
+	"goldsmith/internal/proxyvm"
 	"goldsmith/internal/queue"
 	"goldsmith/internal/resource"
 	"goldsmith/internal/run"
@@ -65,6 +66,9 @@ type Config struct {
 	Egress network.Egress
 	// Guest is what else the builder sets in a guest, during the build only.
 	Guest provision.Settings
+	// ProxyFiles makes what proxy VMs boot from, in a directory; nil makes the real
+	// ones.
+	ProxyFiles func(ctx context.Context, dir string) (proxyvm.Files, error)
 	// Shipped replaces the catalog's own entries, for tests; nil keeps them.
 	Shipped []catalog.Entry
 	// Makers make platform images that have a recipe instead of a download.
@@ -134,7 +138,7 @@ func Open(ctx context.Context, cfg Config) (_ *Engine, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the data directory: %w", err)
 	}
-	for _, d := range []string{"", "runs", "locks", "disks", "downloads"} {
+	for _, d := range []string{"", "runs", "locks", "disks", "downloads", "proxyvm"} {
 		if err := os.MkdirAll(filepath.Join(dir, d), 0o700); err != nil {
 			return nil, arm.Errorf(arm.CodeUsage, "make the data directory %s: %w", dir, err)
 		}
@@ -279,21 +283,6 @@ func hexDigest(b []byte) string {
 // newNetwork makes the private network of one machine.
 func (e *Engine) newNetwork(cfg network.Config) (network.Network, error) {
 	return network.NewPrivate(cfg)
-}
-
-// netConfig is the private network of a run, whose outside connections are
-// reported to sink.
-func (e *Engine) netConfig(sink event.Sink) network.Config {
-	return network.Config{Egress: e.cfg.Egress, OnFlow: func(f network.Flow) {
-		if f.Allowed || f.Ended {
-			return
-		}
-		name := f.Name
-		if name == "" {
-			name = f.Remote.Addr().String()
-		}
-		sink.Emit(event.Event{Kind: event.Warning, Text: fmt.Sprintf("the guest may not reach %s port %d/%s: %s", name, f.Remote.Port(), f.Protocol, f.Reason)})
-	}}
 }
 
 // baseRelative is how an overlay in a layer's directory names the base disk of

@@ -34,7 +34,23 @@ type launcher struct {
 }
 
 // bootSpec says with which files a machine boots.
-type bootSpec struct{ disk, ram, vars string }
+type bootSpec struct {
+	disk, ram, vars string
+	// open makes the network of the machine; nil makes a private one.
+	open func(ctx context.Context, guest *vm) error
+}
+
+// openPrivate makes a network for the machine alone.
+func (l *launcher) openPrivate(_ context.Context, guest *vm) error {
+	cfg := l.observe()
+	cfg.Egress = l.engine.cfg.Egress
+	made, err := l.engine.newNetwork(cfg)
+	if err != nil {
+		return fmt.Errorf("make the build network: %w", err)
+	}
+	guest.network = made
+	return nil
+}
 
 // boot starts a machine on the base with seed and NIC, waits until the guest is
 // ready, and unplugs the seed.
@@ -48,8 +64,12 @@ func (l *launcher) boot(ctx context.Context, guest *vm, s bootSpec) error {
 		return err
 	}
 	spec.Seed = seed
-	if guest.network, err = l.engine.newNetwork(l.engine.netConfig(l.sink)); err != nil {
-		return fmt.Errorf("make the build network: %w", err)
+	open := s.open
+	if open == nil {
+		open = l.openPrivate
+	}
+	if err := open(ctx, guest); err != nil {
+		return err
 	}
 	wire, err := guest.network.AttachBuildVM(ctx)
 	if err != nil {

@@ -71,6 +71,9 @@ func (e *Engine) look(ctx context.Context, res imagetemplate.Result, l *lookup) 
 			l.sink.Emit(event.Event{Kind: event.Warning, Text: w})
 		}
 	}
+	if err := e.checkNetwork(ctx, t, strings.EqualFold(string(src.Base.OS), "Windows")); err != nil {
+		return reject("Other", err)
+	}
 	created := func(text string) { l.sink.Emit(event.Event{Kind: event.Info, Text: text}) }
 	content := distribute.Content{OS: src.Base.OS, Generation: src.Base.Generation, DiskBytes: src.Base.DiskBytes}
 	for _, target := range t.Distribute {

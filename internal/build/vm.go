@@ -23,6 +23,7 @@ const sshPort = 22
 type vm struct {
 	machine machine.Machine
 	network network.Network
+	proxy   *proxy // nil without one
 	helper  *provision.Helper
 	session guest.Session
 	console *os.File
@@ -58,6 +59,10 @@ func (v *vm) close() error {
 		errs = append(errs, v.patch.close())
 		v.patch = nil
 	}
+	if v.proxy != nil {
+		v.proxy.close()
+		v.proxy = nil
+	}
 	if v.network != nil {
 		errs = append(errs, v.network.Close())
 		v.network = nil
@@ -75,9 +80,12 @@ func (v *vm) watch(ctx context.Context, f func(ctx context.Context) error) error
 	wctx, cancel := context.WithCancelCause(ctx)
 	done := make(chan struct{})
 	stopped := make(chan struct{})
+	proxyGone := v.proxyFailed()
 	go func() {
 		defer close(stopped)
 		select {
+		case <-proxyGone:
+			cancel(v.proxy.cause())
 		case <-v.machine.Exited():
 			cause := v.machine.Wait(wctx)
 			if cause == nil {
@@ -121,9 +129,19 @@ func (v *vm) blame(ctx context.Context, err error) error {
 			return werr
 		}
 		return arm.Errorf(arm.CodeMachine, "the guest powered off")
+	case <-v.proxyFailed():
+		return v.proxy.cause()
 	case <-ctx.Done():
 		return err
 	}
+}
+
+// proxyFailed is closed when the guest's proxy VM is gone; nil without one.
+func (v *vm) proxyFailed() <-chan struct{} {
+	if v.proxy == nil {
+		return nil
+	}
+	return v.proxy.failed
 }
 
 // identify gives the guest the run's own keys, entropy and clock.

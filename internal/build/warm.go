@@ -198,7 +198,7 @@ func (b *builder) coldBoot(ctx context.Context) error {
 // bootOn boots the disk that the run writes to.
 func (b *builder) bootOn(ctx context.Context) error {
 	b.vm = &vm{}
-	err := b.boot(ctx, b.vm, bootSpec{disk: b.engine.files.Path(b.top, layer.DiskFile), vars: filepath.Join(b.work, "vars.fd")})
+	err := b.boot(ctx, b.vm, bootSpec{disk: b.engine.files.Path(b.top, layer.DiskFile), vars: filepath.Join(b.work, "vars.fd"), open: b.openNetwork})
 	if err != nil {
 		return err
 	}
@@ -252,6 +252,10 @@ func (b *builder) restore(ctx context.Context, warm layer.Record) error {
 	if err != nil {
 		return err
 	}
+	// Before the machine: a proxy VM starts while the guest is restored.
+	if err := b.openNetwork(ctx, b.vm); err != nil {
+		return err
+	}
 	if b.vm.machine, err = hypervisor.Restore(ctx, spec, b.engine.files.Path(warm.ID, layer.StateFile)); err != nil {
 		return err
 	}
@@ -267,9 +271,6 @@ func (b *builder) restore(ctx context.Context, warm layer.Record) error {
 	}
 	if err := b.vm.identify(rctx, id, b.engine.cfg.Guest); err != nil {
 		return fmt.Errorf("the restored guest does not answer: %w", err)
-	}
-	if b.vm.network, err = b.engine.newNetwork(b.engine.netConfig(b.sink)); err != nil {
-		return fmt.Errorf("make the build network: %w", err)
 	}
 	if err := b.vm.plug(rctx); err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"goldsmith/internal/arm"
@@ -30,6 +31,8 @@ type builder struct {
 	template *imagetemplate.Template
 	source   source
 	plan     *plan.Plan
+	deployed *deployment // the network, once prepared
+	drawing  sync.Mutex  // guards deployed.drawn
 	vm       *vm
 
 	keys        plan.Keys
@@ -205,7 +208,11 @@ func (b *builder) prepare(ctx context.Context) error {
 	if err := b.engine.baseDisk(ctx, base.Image, b.progress("render the base disk")); err != nil {
 		return err
 	}
-	return b.engine.stageVM(ctx, b.undo, b.job.Staging, rec.ID, p, b.template.ManagedResourceTags)
+	if b.deployed, err = b.deploy(ctx); err != nil {
+		return err
+	}
+	b.draw(b.deployed.drawn)
+	return nil
 }
 
 // finish undoes what the run acquired and records how it ended.

@@ -26,6 +26,8 @@ const (
 	Decision      Kind = "decision"       // Text: a choice and its reason (accelerator, warm start, cache)
 	Warning       Kind = "warning"        // Text; Target where it has one
 	Info          Kind = "info"           // Text
+	Connection    Kind = "connection"     // a connection to the outside that ended: Target "tcp address:port", Text: its name; Done bytes sent, Total received
+	Topology      Kind = "topology"       // how the run is connected, as JSON in Text
 	Result        Kind = "result"         // an output of the run: Text, Target = artifact id or path; Err when it failed
 )
 

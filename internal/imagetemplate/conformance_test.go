@@ -63,7 +63,6 @@ func numbered(prefix string, numbers ...string) []string {
 
 const (
 	steps = "/properties/customize/"
-	vnet  = "/properties/vmProfile/vnetConfig"
 )
 
 // bodyVerdicts has one entry for every file that is listed as the body of a
@@ -98,10 +97,10 @@ var bodyVerdicts = []verdict{
 		notExecutable: numbered(steps, "0", "1", "3", "4")},
 	{path: "lenvolk_images-using-azure-image-builder/LenVolk/AIB-ChocoWin11.json",
 		why:           windowsSteps + " and it builds on a network of the user's; runElevated and validExitCodes as strings are understood in 2020-02-14",
-		notExecutable: append(numbered(steps, "0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11"), vnet)},
+		notExecutable: numbered(steps, "0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11")},
 }
 
-var allWindowsSteps = append(numbered(steps, "0", "1", "2", "3", "4", "5", "6", "7"), vnet)
+var allWindowsSteps = numbered(steps, "0", "1", "2", "3", "4", "5", "6", "7")
 
 // exampleVerdicts has one entry for every example that creates a template. They
 // are read as requests.
@@ -111,13 +110,13 @@ var exampleVerdicts = []verdict{
 		notExecutable: []string{"/properties/source"}},
 	{path: "api-examples/2019-02-01-preview/CreateImageTemplate.json", why: "valid: script was the name then; its tags in a distributor are unknown and ignored"},
 	{path: "api-examples/2019-05-01-preview/CreateImageTemplate.json", why: optional},
-	{path: "api-examples/2020-02-14/CreateImageTemplateLinux.json", why: "valid, on a network of the user's", notExecutable: []string{vnet}},
+	{path: "api-examples/2020-02-14/CreateImageTemplateLinux.json", why: "valid, on a network of the user's"},
 	{path: "api-examples/2020-02-14/CreateImageTemplateWindows.json", why: windowsSteps, notExecutable: allWindowsSteps},
 	{path: "api-examples/2021-10-01/CreateImageTemplateWindows.json", why: windowsSteps, notExecutable: allWindowsSteps},
-	{path: "api-examples/2022-02-14/CreateImageTemplateLinux.json", why: "valid, on a network of the user's", notExecutable: []string{vnet}},
+	{path: "api-examples/2022-02-14/CreateImageTemplateLinux.json", why: "valid, on a network of the user's"},
 	{path: "api-examples/2022-02-14/CreateImageTemplateWindows.json", why: windowsSteps, notExecutable: allWindowsSteps},
 	{path: "api-examples/2022-07-01/CreateImageTemplateWindows.json", why: windowsSteps, notExecutable: allWindowsSteps},
-	{path: "api-examples/2023-07-01/CreateImageTemplateLinux.json", why: "valid, on a network of the user's", notExecutable: []string{vnet}},
+	{path: "api-examples/2023-07-01/CreateImageTemplateLinux.json", why: "valid, on a network of the user's"},
 	{path: "api-examples/2023-07-01/CreateImageTemplateWindows.json", why: windowsSteps, notExecutable: allWindowsSteps},
 }
 

@@ -62,13 +62,6 @@ func (r *reader) executableNetwork(properties *members) {
 	if profile.given("userAssignedIdentities") {
 		r.notExecutable(profile.place("userAssignedIdentities"), "the build machine is given no identities")
 	}
-	for _, v := range []*value{
-		profile.get("vnetConfig"), profile.get("VirtualNetworkConfig"), properties.get("VirtualNetworkConfig"),
-	} {
-		if v != nil && (v.object.given("subnetId") || v.object.given("name")) {
-			r.notExecutable(v.at, "a build runs on a network of its own only")
-		}
-	}
 }
 
 // notExecutable warns that what stands at a place cannot be built yet.

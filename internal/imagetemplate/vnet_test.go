@@ -13,13 +13,12 @@ func TestVNetRules(t *testing.T) {
 	vnet := func(version, v string) draft {
 		return draft{version: version, properties: `, "vmProfile": {"vnetConfig": ` + v + `}`}
 	}
-	own := notYet(at, "'ImageTemplate.properties.vmProfile.vnetConfig' cannot be built yet: a build runs on a network of its own only")
 	const subnet = `"subnetId": "` + subnetID + `"`
 	const container = `, "containerInstanceSubnetId": "`
 	runRules(t, []ruleCase{
-		{"subnet", vnet("2020-02-14", `{`+subnet+`}`), []want{own}},
-		{"both subnets", vnet("2024-02-01", `{`+subnet+container+subnetID+`2"}`), []want{own}},
-		{"proxy size", vnet("2021-10-01", `{`+subnet+`, "proxyVmSize": "Standard_A1_v2"}`), []want{own}},
+		{"subnet", vnet("2020-02-14", `{`+subnet+`}`), nil},
+		{"both subnets", vnet("2024-02-01", `{`+subnet+container+subnetID+`2"}`), nil},
+		{"proxy size", vnet("2021-10-01", `{`+subnet+`, "proxyVmSize": "Standard_A1_v2"}`), nil},
 		{"nothing", vnet("2020-02-14", `{}`), nil},
 		{"empty", vnet("2024-02-01", `{"subnetId": "", "proxyVmSize": ""}`), nil},
 		{"proxy size alone", vnet("2024-02-01", `{"proxyVmSize": "Standard_A1_v2"}`), []want{warning(at+"/proxyVmSize", "no effect without subnetId")}},
@@ -28,18 +27,14 @@ func TestVNetRules(t *testing.T) {
 		{"container subnet alone before its time", vnet("2023-07-01", `{"containerInstanceSubnetId": "`+subnetID+`"}`), []want{
 			failure(at, "Missing field 'subnetId'"),
 			warning(at+"/containerInstanceSubnetId", "it came with API version 2024-02-01")}},
-		{"container subnet before its time", vnet("2023-07-01", `{`+subnet+container+subnetID+`2"}`), []want{own,
-			warning(at+"/containerInstanceSubnetId", "it came with API version 2024-02-01")}},
-		{"same subnet twice", vnet("2024-02-01", `{`+subnet+container+subnetID+`"}`), []want{own,
-			failure(at+"/containerInstanceSubnetId", "it must be another subnet than subnetId")}},
+		{"container subnet before its time", vnet("2023-07-01", `{`+subnet+container+subnetID+`2"}`), []want{warning(at+"/containerInstanceSubnetId", "it came with API version 2024-02-01")}},
+		{"same subnet twice", vnet("2024-02-01", `{`+subnet+container+subnetID+`"}`), []want{failure(at+"/containerInstanceSubnetId", "it must be another subnet than subnetId")}},
 		{"another network", vnet("2024-02-01", `{`+subnet+container+`/subscriptions/s/resourceGroups/g/providers/Microsoft.Network/virtualNetworks/other/subnets/c"}`),
-			[]want{own, failure(at+"/containerInstanceSubnetId", "the same virtual network")}},
+			[]want{failure(at+"/containerInstanceSubnetId", "the same virtual network")}},
 		{"proxy size and container subnet", vnet("2024-02-01", `{`+subnet+container+subnetID+`2", "proxyVmSize": "Standard_A1_v2"}`),
-			[]want{own, failure(at+"/proxyVmSize", "it must not be given with containerInstanceSubnetId")}},
-		{"subnet by name", vnet("2020-02-14", `{"subnetId": "build"}`), []want{own,
-			{SeverityError, arm.CodeInvalidResourceID, at + "/subnetId", "virtualNetworks/NETWORK/subnets/SUBNET"}}},
-		{"network for a subnet", vnet("2020-02-14", `{"subnetId": "/subscriptions/s/resourceGroups/g/providers/Microsoft.Network/virtualNetworks/net"}`), []want{own,
-			failure(at+"/subnetId", "Microsoft.Network/virtualNetworks/subnets")}},
+			[]want{failure(at+"/proxyVmSize", "it must not be given with containerInstanceSubnetId")}},
+		{"subnet by name", vnet("2020-02-14", `{"subnetId": "build"}`), []want{{SeverityError, arm.CodeInvalidResourceID, at + "/subnetId", "virtualNetworks/NETWORK/subnets/SUBNET"}}},
+		{"network for a subnet", vnet("2020-02-14", `{"subnetId": "/subscriptions/s/resourceGroups/g/providers/Microsoft.Network/virtualNetworks/net"}`), []want{failure(at+"/subnetId", "Microsoft.Network/virtualNetworks/subnets")}},
 		{"subnet of a wrong type", vnet("2020-02-14", `{"subnetId": {}}`), []want{failure(at+"/subnetId", "a string is expected")}},
 		{"misspelled subnet", vnet("2020-02-14", `{"subnet": "`+subnetID+`"}`), []want{
 			failure(at, "a vnetConfig that names no subnet would build outside"),
@@ -76,17 +71,17 @@ func TestVNetByName(t *testing.T) {
 	} {
 		t.Run(place, func(t *testing.T) {
 			runRules(t, []ruleCase{
-				{"full", in(may, place, full), []want{notYet(at, "a build runs on a network of its own only")}},
+				{"full", in(may, place, full), nil},
 				{"empty", in(may, place, `{"name": "", "subnetName": "", "resourceGroupName": ""}`), nil},
 				{"null", in(may, place, `null`), nil},
 				{"name alone", in(may, place, `{"name": "net"}`), []want{failure(at, "Missing field 'subnetName'"),
-					failure(at, "Missing field 'resourceGroupName'"), notYet(at, "a build runs on a network of its own only")}},
+					failure(at, "Missing field 'resourceGroupName'")}},
 				{"empty subnet", in(may, place, `{"name": "net", "subnetName": "", "resourceGroupName": "g"}`),
-					[]want{failure(at, "subnetName must be given if and only if name is"), notYet(at, "a build runs on a network of its own only")}},
+					[]want{failure(at, "subnetName must be given if and only if name is")}},
 				{"without name", in(may, place, `{"subnetName": "build", "resourceGroupName": "g"}`),
 					[]want{failure(at, "Missing field 'name'")}},
 				{"an id for a name", in(may, place, `{"name": "a/b", "subnetName": "s", "resourceGroupName": "g"}`),
-					[]want{notYet(at, "a build runs on a network of its own only"), failure(at+"/name", "it must be a name, not an id")}},
+					[]want{failure(at+"/name", "it must be a name, not an id")}},
 				{"subnet id", in(may, place, `{"subnetId": "`+subnetID+`"}`), []want{
 					failure(at, "Missing field 'name'"), failure(at+"/subnetId", "came with API version 2020-02-14")}},
 				{"unknown name", in(may, place, `{"vnet": "x"}`), []want{failure(at, "Missing field 'name'"), warning(at+"/vnet", "is ignored")}},
@@ -109,21 +104,16 @@ func TestVNetByName(t *testing.T) {
 	}
 	runRules(t, []ruleCase{
 		{"two places", draft{version: may, properties: `, "vmProfile": {"vnetConfig": ` + full + `}, "virtualNetworkConfig": ` + full}, []want{
-			notYet("/properties/vmProfile/vnetConfig", "a build runs on a network of its own only"),
-			failure("/properties/virtualNetworkConfig", "the network is given twice, here and at /properties/vmProfile/vnetConfig"),
-			notYet("/properties/virtualNetworkConfig", "a build runs on a network of its own only")}},
+			failure("/properties/virtualNetworkConfig", "the network is given twice, here and at /properties/vmProfile/vnetConfig")}},
 		{"two places in the profile", draft{version: may, properties: `, "vmProfile": {"VirtualNetworkConfig": ` + full + `, "vnetConfig": ` + full + `}`}, []want{
-			failure("/properties/vmProfile/VirtualNetworkConfig", "the network is given twice"),
-			notYet("/properties/vmProfile/VirtualNetworkConfig", "a build runs on a network of its own only"),
-			notYet("/properties/vmProfile/vnetConfig", "a build runs on a network of its own only")}},
+			failure("/properties/vmProfile/VirtualNetworkConfig", "the network is given twice")}},
 		{"two places, one empty", draft{version: may, properties: `, "vmProfile": {"vnetConfig": {"name": ""}}, "virtualNetworkConfig": ` + full},
-			[]want{notYet("/properties/virtualNetworkConfig", "a build runs on a network of its own only")}},
+			nil},
 		{"empty in a strict version", draft{version: "2024-02-01", properties: `, "vmProfile": {"vnetConfig": {"name": ""}}`},
 			[]want{failure("/properties/vmProfile/vnetConfig/name", `unknown field "name"`)}},
 		{"empty in a lenient version", draft{version: "2020-02-14", properties: `, "vmProfile": {"vnetConfig": {"name": ""}}`},
 			[]want{warning("/properties/vmProfile/vnetConfig/name", "is ignored")}},
 		{"beside a subnet id", draft{version: "2020-02-14", properties: `, "vmProfile": {"vnetConfig": {"subnetId": "` + subnetID + `", "name": "net"}}`}, []want{
-			notYet("/properties/vmProfile/vnetConfig", "a build runs on a network of its own only"),
 			failure("/properties/vmProfile/vnetConfig/name", "is the way of API version 2019-05-01-preview to name a network: in 2020-02-14 give subnetId")}},
 	})
 }

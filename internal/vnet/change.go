@@ -133,10 +133,11 @@ func (s *Snapshot) checkSubnet(n Network, sub Subnet) error {
 		if !sub.Prefix.Contains(addr) {
 			return arm.Errorf(CodeSubnetChangeUsed, "subnet %s cannot become %v: %v is in use by %s", sub.Name, sub.Prefix, addr, by).At(sub.ID)
 		}
-		if len(sub.Delegations) > 0 {
+		r, _ := s.Record(by)
+		if len(sub.Delegations) > 0 && !strings.HasPrefix(strings.ToLower(r.Type), "microsoft.containerinstance/") {
 			return arm.Errorf(CodeSubnetDelegated, "subnet %s cannot be delegated to %s while %s is in it", sub.Name, sub.Delegations[0], by).At(sub.ID)
 		}
-		if r, ok := s.Record(by); ok && sub.LinkPolicies && strings.EqualFold(r.Type, TypeLinkService) {
+		if sub.LinkPolicies && strings.EqualFold(r.Type, TypeLinkService) {
 			return arm.Errorf(CodeLinkPolicies, "private link service network policies cannot be enabled on subnet %s while %s is in it", sub.Name, by).At(sub.ID)
 		}
 	}

@@ -35,6 +35,8 @@ type Script struct {
 	Command func(ctx context.Context, g *Guest, command, text string) (exit int, handled bool)
 	// KeepOn is a guest that does not power off when it is generalised.
 	KeepOn bool
+	// Proxy is called when a proxy VM has carried out its order; nil does nothing.
+	Proxy func(b *machinetest.Board)
 	// NoAgent is a guest without the Azure agent.
 	NoAgent bool
 }

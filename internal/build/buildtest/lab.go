@@ -58,6 +58,9 @@ func Open(t testing.TB, data string, options ...Option) *Lab {
 		l.mu.Lock()
 		script := l.script
 		l.mu.Unlock()
+		if b.Spec.Kernel != "" {
+			return newProxy(b, script.Proxy)
+		}
 		return newGuest(l, script, b)
 	})
 	e, err := build.Open(t.Context(), l.config(options))
@@ -92,6 +95,7 @@ func (l *Lab) config(options []Option) build.Config {
 		Makers: map[string]catalog.Maker{recipe: catalog.MakerFunc(func(_ context.Context, out string, _ event.Sink) error {
 			return WriteBaseDisk(out)
 		})},
+		ProxyFiles:  writeProxyFiles,
 		BootTimeout: 20 * time.Second, RestoreTimeout: 20 * time.Second, PowerOffTimeout: 20 * time.Second,
 	}
 	for _, o := range options {

@@ -18,6 +18,7 @@ type Object = map[string]any
 
 // Template is what of an image template tests vary.
 type Template struct {
+	Version    string   // API version, "" for 2022-07-01
 	Source     Object   // nil for the lab's base
 	Customize  []Object // nil for one step that says hello
 	Distribute []Object // nil for a managed image
@@ -80,11 +81,13 @@ func (l *Lab) Request(name string, t Template) build.Request {
 	if t.Staging != "" {
 		properties["stagingResourceGroup"] = t.Staging
 	}
+	if t.Version == "" {
+		t.Version = "2022-07-01"
+	}
 	body, err := json.Marshal(Object{
-		"apiVersion": "2022-07-01",
-		"type":       "Microsoft.VirtualMachineImages/imageTemplates",
-		"location":   Location,
-		"tags":       Object{"purpose": "test"},
+		"type":     "Microsoft.VirtualMachineImages/imageTemplates",
+		"location": Location,
+		"tags":     Object{"purpose": "test"},
 		"identity": Object{"type": "UserAssigned", "userAssignedIdentities": Object{
 			l.ID("Microsoft.ManagedIdentity/userAssignedIdentities/builder"): Object{},
 		}},
@@ -93,7 +96,7 @@ func (l *Lab) Request(name string, t Template) build.Request {
 	if err != nil {
 		l.Fatal(err)
 	}
-	res := imagetemplate.Parse(body, imagetemplate.Options{})
+	res := imagetemplate.Parse(body, imagetemplate.Options{APIVersion: t.Version})
 	if res.Template == nil {
 		l.Fatalf("the template is not valid: %+v", res.Problems)
 	}

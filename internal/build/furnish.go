@@ -1,0 +1,137 @@
+package build
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"goldsmith/internal/arm"
+	"goldsmith/internal/document"
+	"goldsmith/internal/network"
+	"goldsmith/internal/resource"
+	"goldsmith/internal/vnet"
+)
+
+// NetworkSettings is what an operator has said of one virtual network.
+type NetworkSettings struct {
+	// Siloed networks reach nothing outside but what Allow names.
+	Siloed bool           `json:"siloed,omitempty"`
+	Allow  []netip.Prefix `json:"allow,omitempty"`
+	// Exposed are services of the host that are published in the network.
+	Exposed []Exposed `json:"exposed,omitempty"`
+}
+
+// Exposed is a service of the host at an address of a virtual network.
+type Exposed struct {
+	Name   string         `json:"name"`   // which resolves in the network, "" for none
+	At     netip.AddrPort `json:"at"`     // in the network
+	Target string         `json:"target"` // host:port, as the host reaches it
+}
+
+// networkDocuments is the collection of NetworkSettings, by the networks' ids.
+const networkDocuments = "networks"
+
+// NetworkSettings reads what is said of the network with id; the zero value when
+// nothing is.
+func (e *Engine) NetworkSettings(ctx context.Context, id string) (NetworkSettings, error) {
+	var s NetworkSettings
+	rec, err := e.db.Documents(networkDocuments).Get(ctx, resource.Key(id))
+	if arm.IsCode(err, arm.CodeNotFound) {
+		return s, nil
+	}
+	if err != nil {
+		return s, err
+	}
+	if err := json.Unmarshal(rec.Body, &s); err != nil {
+		return s, arm.Errorf(arm.CodeCorrupt, "the settings of %s do not parse: %w", id, err)
+	}
+	return s, nil
+}
+
+// ChangeNetworkSettings changes what is said of the network with id, which must
+// exist. An exposed service must be at a free address of one of its subnets.
+func (e *Engine) ChangeNetworkSettings(ctx context.Context, id string, change func(*NetworkSettings) error) error {
+	unlock, err := e.lock(ctx, "network", nil)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	snapshot, err := e.NetworkSnapshot(ctx)
+	if err != nil {
+		return err
+	}
+	n, err := snapshot.Network(id)
+	if err != nil {
+		return err
+	}
+	s, err := e.NetworkSettings(ctx, id)
+	if err != nil {
+		return err
+	}
+	if err := change(&s); err != nil {
+		return err
+	}
+	for _, x := range s.Exposed {
+		i := slices.IndexFunc(n.Subnets, func(s vnet.Subnet) bool { return s.Prefix.Contains(x.At.Addr()) })
+		if i < 0 {
+			return arm.Errorf(vnet.CodeAddressOutside, "%v is in no subnet of %s", x.At.Addr(), n.Name).At(id)
+		}
+		if err := snapshot.CheckAddress(n.Subnets[i], x.At.Addr(), id); err != nil {
+			return err
+		}
+	}
+	body, err := json.Marshal(s)
+	if err != nil {
+		return fmt.Errorf("encode the settings of a network: %w", err)
+	}
+	_, err = e.db.Documents(networkDocuments).Put(ctx, resource.Key(id), body, document.Condition{})
+	return err
+}
+
+// furnish puts into a build's network what is in the virtual network of its
+// subnet and in the peers of that: exposed services, names, the egress policy.
+func (e *Engine) furnish(ctx context.Context, s *vnet.Snapshot, subnetID string, cfg *network.Config) error {
+	_, n, err := s.Subnet(subnetID)
+	if err != nil {
+		return err
+	}
+	own, err := e.NetworkSettings(ctx, n.ID)
+	if err != nil {
+		return err
+	}
+	cfg.Egress = e.cfg.Egress
+	cfg.Egress.Allow = slices.Concat(cfg.Egress.Allow, own.Allow)
+	if own.Siloed {
+		cfg.Egress.None, cfg.Egress.Allow = true, own.Allow
+	}
+	cfg.Services, cfg.Records = map[netip.AddrPort]network.Service{}, map[string]netip.Addr{}
+	networks := []vnet.Network{n}
+	for _, id := range n.Peers {
+		if peer, err := s.Network(id); err == nil && s.Peered(n, peer) {
+			networks = append(networks, peer)
+		}
+	}
+	for _, m := range networks {
+		settings, err := e.NetworkSettings(ctx, m.ID)
+		if err != nil {
+			return err
+		}
+		for _, x := range settings.Exposed {
+			cfg.Services[x.At] = func(ctx context.Context) (net.Conn, error) {
+				var d net.Dialer
+				return d.DialContext(ctx, "tcp", x.Target)
+			}
+			if x.Name != "" {
+				cfg.Records[strings.ToLower(x.Name)] = x.At.Addr()
+			}
+		}
+	}
+	for name, addr := range s.Names(n.ID) {
+		cfg.Records[name] = addr
+	}
+	return nil
+}

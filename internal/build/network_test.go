@@ -1,0 +1,191 @@
+package build_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"goldsmith/internal/arm"
+	"goldsmith/internal/build/buildtest"
+	"goldsmith/internal/event"
+	"goldsmith/internal/machine/machinetest"
+	"goldsmith/internal/network/topology"
+	"goldsmith/internal/resource"
+	"goldsmith/internal/run"
+	"goldsmith/internal/vnet"
+)
+
+const networkGroup = "networks"
+
+func networkID(l *buildtest.Lab, rest string) string {
+	return "/subscriptions/" + l.Engine.Subscription() + "/resourceGroups/" + networkGroup + "/providers/Microsoft.Network/" + rest
+}
+
+// putNetwork makes a network "v" with the subnets "build" and "aci" and a security
+// group "g" with rules.
+func putNetwork(t *testing.T, l *buildtest.Lab, location, policies, prefix string, rules ...string) {
+	t.Helper()
+	put := func(id, typ, props string) {
+		t.Helper()
+		_, _, err := l.Engine.Resources().Put(t.Context(), resource.Record{
+			ID: id, Type: typ, Name: id[strings.LastIndex(id, "/")+1:], Location: location, Properties: json.RawMessage(props),
+		}, resource.Condition{})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	group := networkID(l, "networkSecurityGroups/g")
+	put(arm.GroupID(l.Engine.Subscription(), networkGroup), "Microsoft.Resources/resourceGroups", `{}`)
+	put(group, vnet.TypeGroup, `{"securityRules": [`+strings.Join(rules, ",")+`]}`)
+	put(networkID(l, "virtualNetworks/v"), vnet.TypeNetwork, fmt.Sprintf(`{"addressSpace": {"addressPrefixes": ["10.7.0.0/16"]}, "subnets": [
+		{"name": "build", "properties": {"addressPrefix": %q, "networkSecurityGroup": {"id": %q}, "privateLinkServiceNetworkPolicies": %q}},
+		{"name": "aci", "properties": {"addressPrefix": "10.7.1.0/24", "delegations": [{"name": "d", "properties": {"serviceName": "Microsoft.ContainerInstance/containerGroups"}}]}}]}`,
+		prefix, group, policies))
+}
+
+// onNetwork is a template with a vnetConfig.
+func onNetwork(version string, config buildtest.Object) buildtest.Template {
+	return buildtest.Template{
+		Version: version, Customize: []buildtest.Object{buildtest.Shell("one", "echo one")},
+		VMProfile: buildtest.Object{"vnetConfig": config},
+	}
+}
+
+func TestBuildOnAnExistingNetwork(t *testing.T) {
+	for _, tt := range []struct {
+		name, version string
+		config        func(l *buildtest.Lab) buildtest.Object
+		kind          string
+		staged        []string // types that are there meanwhile
+		none          []string
+		guest         string
+	}{
+		{"by name", "2019-05-01-preview", func(*buildtest.Lab) buildtest.Object {
+			return buildtest.Object{"name": "v", "subnetName": "build", "resourceGroupName": networkGroup}
+		}, "proxied", []string{vnet.TypeLoadBalancer, vnet.TypeLinkService, vnet.TypePrivateEndpoint, vnet.TypeInterface}, []string{vnet.TypePublicAddress}, "10.7.0.7"},
+		{"by id", "2022-07-01", func(l *buildtest.Lab) buildtest.Object {
+			return buildtest.Object{"subnetId": networkID(l, "virtualNetworks/v/subnets/build"), "proxyVmSize": "Standard_A2_v2"}
+		}, "proxied", []string{vnet.TypeLoadBalancer, vnet.TypeLinkService, vnet.TypePrivateEndpoint}, []string{vnet.TypePublicAddress}, "10.7.0.7"},
+		{"isolated", "2024-02-01", func(l *buildtest.Lab) buildtest.Object {
+			return buildtest.Object{"subnetId": networkID(l, "virtualNetworks/v/subnets/build"), "containerInstanceSubnetId": networkID(l, "virtualNetworks/v/subnets/aci")}
+		}, "isolated", []string{vnet.TypeInterface}, []string{vnet.TypePublicAddress, vnet.TypeLoadBalancer, vnet.TypeLinkService}, "10.7.0.4"},
+		{"without", "2022-07-01", func(*buildtest.Lab) buildtest.Object { return buildtest.Object{} },
+			"public", []string{vnet.TypePublicAddress, vnet.TypeGroup, vnet.TypeNetwork}, []string{vnet.TypeLoadBalancer}, "10.0.0.4"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			l := buildtest.New(t)
+			putNetwork(t, l, buildtest.Location, "Disabled", "10.7.0.0/24")
+			var during []resource.Record
+			l.SetScript(buildtest.Script{Command: func(ctx context.Context, g *buildtest.Guest, command, text string) (int, bool) {
+				if strings.Contains(text, "echo one") {
+					during, _, _ = l.Engine.Resources().List(ctx, resource.Query{Scope: "/subscriptions/" + l.Engine.Subscription()})
+				}
+				return 0, false
+			}})
+			tpl := onNetwork(tt.version, tt.config(l))
+			rec, recording, err := l.Build(t.Context(), l.Request("t", tpl))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if rec.State != run.Succeeded {
+				t.Fatalf("run is %s: %s", rec.State, rec.Message)
+			}
+			have := map[string]bool{}
+			guest := false
+			for _, r := range during {
+				if strings.Contains(strings.ToLower(r.ID), "/resourcegroups/it_") {
+					have[strings.ToLower(r.Type)] = true
+				}
+				guest = guest || strings.Contains(r.Name, "pkrni") && strings.Contains(string(r.Properties), tt.guest)
+			}
+			for _, typ := range tt.staged {
+				if !have[strings.ToLower(typ)] {
+					t.Errorf("no %s was there meanwhile", typ)
+				}
+			}
+			for _, typ := range tt.none {
+				if have[strings.ToLower(typ)] {
+					t.Errorf("a %s was there", typ)
+				}
+			}
+			if !guest {
+				t.Errorf("no card has %s", tt.guest)
+			}
+			var kind string
+			for _, e := range recording.Events() {
+				if e.Kind == event.Topology {
+					drawn, err := topology.Decode(e.Text)
+					if err != nil {
+						t.Fatal(err)
+					}
+					kind = drawn.Kind
+				}
+			}
+			if kind != tt.kind {
+				t.Errorf("topology %q, want %q", kind, tt.kind)
+			}
+			l.CheckClean(rec)
+		})
+	}
+}
+
+func TestTheChecklistStopsABuildBeforeItsMachine(t *testing.T) {
+	deny := `{"name": "deny", "properties": {"priority": 4000, "direction": "Inbound", "access": "Deny", "protocol": "*",
+		"sourceAddressPrefix": "*", "sourcePortRange": "*", "destinationAddressPrefix": "*", "destinationPortRange": "*"}}`
+	for _, tt := range []struct {
+		name, location, policies, prefix string
+		rules                            []string
+		want                             []string
+	}{
+		{"rules", buildtest.Location, "Disabled", "10.7.0.0/24", []string{deny}, []string{"the load balancer cannot reach the proxy vm on port 60001", "az network nsg rule create", "the proxy vm cannot reach the build vm on port 22"}},
+		{"policies", buildtest.Location, "Enabled", "10.7.0.0/24", nil, []string{"--disable-private-link-service-network-policies true"}},
+		{"region", "northeurope", "Disabled", "10.7.0.0/24", nil, []string{"the network must be in the region of the service"}},
+		{"full", buildtest.Location, "Disabled", "10.7.0.0/29", nil, []string{"has 3 free addresses; the build needs 4"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			l := buildtest.New(t)
+			putNetwork(t, l, tt.location, tt.policies, tt.prefix, tt.rules...)
+			tpl := onNetwork("2020-02-14", buildtest.Object{"subnetId": networkID(l, "virtualNetworks/v/subnets/build")})
+			_, _, err := l.Build(t.Context(), l.Request("t", tpl))
+			if err == nil {
+				t.Fatal("built")
+			}
+			for _, want := range tt.want {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("got %v\nwant %q", err, want)
+				}
+			}
+			if calls := l.Fake.Calls(); len(calls) > 0 {
+				t.Errorf("machines: %v", calls)
+			}
+		})
+	}
+}
+
+func TestAProxyThatDiesFailsTheBuild(t *testing.T) {
+	l := buildtest.New(t)
+	putNetwork(t, l, buildtest.Location, "Disabled", "10.7.0.0/24")
+	board := make(chan *machinetest.Board, 1)
+	l.SetScript(buildtest.Script{
+		Proxy: func(b *machinetest.Board) { board <- b },
+		Command: func(ctx context.Context, _ *buildtest.Guest, _, text string) (int, bool) {
+			if strings.Contains(text, "echo one") {
+				(<-board).Crash(errors.New("killed"))
+				<-ctx.Done()
+			}
+			return 0, false
+		},
+	})
+	tpl := onNetwork("2020-02-14", buildtest.Object{"subnetId": networkID(l, "virtualNetworks/v/subnets/build")})
+	rec, _, err := l.Build(t.Context(), l.Request("t", tpl))
+	if err == nil || !strings.Contains(err.Error(), "the proxy vm is gone") {
+		t.Fatalf("got %v", err)
+	}
+	if rec.State != run.Failed {
+		t.Errorf("run is %s", rec.State)
+	}
+	l.CheckClean(rec)
+}
