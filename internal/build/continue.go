@@ -54,8 +54,12 @@ func (l *launcher) continueFrom(ctx context.Context, guest *vm, disk string, s s
 	if err := guest.identify(rctx, id, l.engine.cfg.Guest); err != nil {
 		return fmt.Errorf("the restored guest does not answer: %w", err)
 	}
-	if guest.network, err = l.engine.newNetwork(l.engine.netConfig(l.sink)); err != nil {
-		return fmt.Errorf("make the build network: %w", err)
+	open := l.open
+	if open == nil {
+		open = l.openPrivate
+	}
+	if err := open(ctx, guest); err != nil {
+		return err
 	}
 	conn, err := guest.network.AttachBuildVM(ctx)
 	if err != nil {
@@ -64,7 +68,8 @@ func (l *launcher) continueFrom(ctx context.Context, guest *vm, disk string, s s
 	if err := wire.connect(conn); err != nil {
 		return fmt.Errorf("connect the guest's wire: %w", err)
 	}
-	if s.mac != network.BuildMAC { // another card than this network's: give it this one
+	// Another card than this network's, or an address that may be another one now.
+	if s.mac != network.BuildMAC || l.open != nil {
 		if err := guest.machine.UnplugNIC(rctx); err != nil {
 			return err
 		}

@@ -29,6 +29,7 @@ import (
 	"goldsmith/internal/document"
 	"goldsmith/internal/event"
 	"goldsmith/internal/image"
+	"goldsmith/internal/imagetemplate"
 	"goldsmith/internal/layer"
 	"goldsmith/internal/machine"
 	"goldsmith/internal/network"
@@ -244,11 +245,11 @@ func (e *Engine) Resources() resource.Store { return e.resources }
 func (e *Engine) Documents(collection string) document.Store { return e.db.Documents(collection) }
 
 // inputs is what planning needs beside the template.
-func (e *Engine) inputs(base plan.Base, artifacts map[string]plan.Artifact, values map[string]plan.Value) (plan.Inputs, error) {
+func (e *Engine) inputs(t *imagetemplate.Template, base plan.Base, artifacts map[string]plan.Artifact, values map[string]plan.Value) (plan.Inputs, error) {
 	texts, err := e.texts(artifacts, values)
 	return plan.Inputs{
 		Tenant: e.tenant, Values: values, Texts: texts,
-		Base: base, Artifacts: artifacts, Host: e.cfg.Host, Network: plan.NetworkPrivate, Seed: e.seedDigest, Settings: e.settingsDigest,
+		Base: base, Artifacts: artifacts, Host: e.cfg.Host, Network: e.networkMode(t), Seed: e.seedDigest, Settings: e.settingsDigest,
 	}, err
 }
 

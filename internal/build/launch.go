@@ -29,6 +29,9 @@ type launcher struct {
 	diskBytes int64  // virtual size of the image's disk
 	work      string // scratch directory
 	console   string // console log, appended to
+	// open makes the network of a restored machine, whose addresses may differ from
+	// those that the guest knew; nil makes a private one.
+	open func(ctx context.Context, guest *vm) error
 	// terminal takes the console instead, when it is not nil.
 	terminal *os.File
 }

@@ -59,7 +59,7 @@ func (e *Engine) look(ctx context.Context, res imagetemplate.Result, l *lookup) 
 	// is created; the run plans again when the source's bytes are there. What this
 	// engine cannot execute has no plan: its run is refused.
 	if CheckExecutable(res) == nil {
-		inputs, err := e.inputs(src.Base, l.artifacts, l.values)
+		inputs, err := e.inputs(t, src.Base, l.artifacts, l.values)
 		if err != nil {
 			return err
 		}

@@ -9,6 +9,7 @@ import (
 	"goldsmith/internal/arm"
 	"goldsmith/internal/imagetemplate"
 	"goldsmith/internal/nsg"
+	"goldsmith/internal/plan"
 	"goldsmith/internal/resource"
 	"goldsmith/internal/vnet"
 )
@@ -25,6 +26,16 @@ func WantedNetwork(t *imagetemplate.Template, subscription string, windows bool)
 		d.SubnetID = arm.ResourceID(subscription, n.ByName.Group, vnet.TypeSubnet, n.ByName.Name, n.ByName.Subnet)
 	}
 	return d, true
+}
+
+// networkMode keeps what was built on one network from being reused on another:
+// what a step reaches there may differ.
+func (e *Engine) networkMode(t *imagetemplate.Template) plan.NetworkMode {
+	d, ok := WantedNetwork(t, e.subscription, false)
+	if !ok {
+		return plan.NetworkPrivate
+	}
+	return plan.NetworkMode("subnet " + resource.Key(d.SubnetID))
 }
 
 // NetworkSnapshot is every record that networks consist of or that may use one.

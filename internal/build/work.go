@@ -181,7 +181,7 @@ func (b *builder) prepare(ctx context.Context) error {
 		return err
 	}
 	b.source = src
-	inputs, err := b.engine.inputs(base, b.job.Artifacts, b.job.Values)
+	inputs, err := b.engine.inputs(b.template, base, b.job.Artifacts, b.job.Values)
 	if err != nil {
 		return err
 	}
@@ -210,6 +210,9 @@ func (b *builder) prepare(ctx context.Context) error {
 	}
 	if b.deployed, err = b.deploy(ctx); err != nil {
 		return err
+	}
+	if b.template.VMProfile.VNet != nil {
+		b.open = b.openNetwork
 	}
 	b.draw(b.deployed.drawn)
 	return nil
