@@ -31,7 +31,8 @@ type launcher struct {
 	console   string // console log, appended to
 	// open makes the network of a restored machine, whose addresses may differ from
 	// those that the guest knew; nil makes a private one.
-	open func(ctx context.Context, guest *vm) error
+	open     func(ctx context.Context, guest *vm) error
+	recorder *recorder // shows the traffic of the machine's network; may be nil
 	// terminal takes the console instead, when it is not nil.
 	terminal *os.File
 }
@@ -52,6 +53,7 @@ func (l *launcher) openPrivate(_ context.Context, guest *vm) error {
 		return fmt.Errorf("make the build network: %w", err)
 	}
 	guest.network = made
+	l.recorder.watch(made)
 	return nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"goldsmith/internal/arm"
+	"goldsmith/internal/distribute"
 	"goldsmith/internal/imagetemplate"
 	"goldsmith/internal/nsg"
 	"goldsmith/internal/plan"
@@ -101,4 +102,39 @@ func subnetPolicy(s *vnet.Snapshot, sub vnet.Subnet, tags nsg.Tags) (*nsg.Policy
 		return nil, err
 	}
 	return nsg.Compile(tags, &g, nil), nil
+}
+
+// PutNetworkResource judges a resource of Microsoft.Network, gives it the
+// addresses that it does not choose itself, and stores it. Its group is made when
+// it is missing.
+func (e *Engine) PutNetworkResource(ctx context.Context, rec resource.Record) (resource.Record, error) {
+	id, err := arm.ParseID(rec.ID)
+	if err != nil {
+		return rec, err
+	}
+	if !strings.EqualFold(id.Type, rec.Type) || !strings.HasPrefix(strings.ToLower(rec.Type), "microsoft.network/") {
+		return rec, arm.Errorf(arm.CodeValidationFailed, "type %q is not the type of a network resource with this id", rec.Type).At(rec.ID)
+	}
+	rec.Name = id.Name
+	unlock, err := e.lock(ctx, "network", nil)
+	if err != nil {
+		return rec, err
+	}
+	defer unlock()
+	snapshot, err := e.NetworkSnapshot(ctx)
+	if err != nil {
+		return rec, err
+	}
+	if rec, err = snapshot.Put(rec); err != nil {
+		return rec, err
+	}
+	_, err = e.resources.Get(ctx, id.GroupID())
+	if arm.IsCode(err, arm.CodeNotFound) {
+		err = e.putResource(ctx, id.GroupID(), distribute.TypeGroup, rec.Location, nil, map[string]any{"provisioningState": "Succeeded"})
+	}
+	if err != nil {
+		return rec, err
+	}
+	stored, _, err := e.resources.Put(ctx, rec, resource.Condition{})
+	return stored, err
 }

@@ -50,6 +50,7 @@ func (b *builder) openNetwork(ctx context.Context, guest *vm) error {
 		return fmt.Errorf("make the build network: %w", err)
 	}
 	guest.network = made
+	b.recorder.watch(made)
 	n, ok := made.(*network.Private)
 	if !ok || b.deployed.proxy == nil {
 		return nil

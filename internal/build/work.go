@@ -81,7 +81,7 @@ func (e *Engine) work(ctx context.Context, lease *queue.Lease) error {
 	}
 	if errors.Is(err, queue.ErrLeaseLost) {
 		// Another owner undoes and reports; this one only lets go.
-		return errors.Join(err, b.vm.close(), log.Close())
+		return errors.Join(err, b.vm.close(), b.recorder.close(), log.Close())
 	}
 	if errors.Is(context.Cause(ctx), queue.ErrStopping) {
 		return errors.Join(b.suspend(ctx), log.Close())
@@ -163,6 +163,10 @@ func (b *builder) prepare(ctx context.Context) error {
 	if err := os.MkdirAll(b.work, 0o700); err != nil {
 		return fmt.Errorf("make the run's directory: %w", err)
 	}
+	var err error
+	if b.recorder, err = newRecorder(b.work); err != nil {
+		return err
+	}
 	if err := b.undo.push(ctx, run.Undo{Kind: undoPins}); err != nil {
 		return err
 	}
@@ -222,7 +226,7 @@ func (b *builder) prepare(ctx context.Context) error {
 func (b *builder) finish(ctx context.Context, err error, elapsed time.Duration) error {
 	ctx = context.WithoutCancel(ctx)
 	cleanup := report(b.sink, event.PhaseCleanup, 0, func() error {
-		return errors.Join(b.vm.close(), b.undo.unwind(ctx))
+		return errors.Join(b.vm.close(), b.recorder.close(), b.undo.unwind(ctx))
 	})
 	if cleanup != nil {
 		b.warn("clean-up is incomplete and is tried again by the next command: %v", cleanup)

@@ -99,7 +99,7 @@ func (a *app) root() *cobra.Command {
 	root.SetHelpCommand(helpCommand())
 	root.AddCommand(
 		a.buildCommand(), a.validateCommand(), a.catalogCommand(), a.imageCommand(),
-		a.templateCommand(), a.runsCommand(), a.debugCommand(), a.cacheCommand(), a.garbageCommand(), a.doctorCommand(),
+		a.templateCommand(), a.runsCommand(), a.networkCommand(), a.debugCommand(), a.cacheCommand(), a.garbageCommand(), a.doctorCommand(),
 	)
 	return root
 }

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -18,7 +19,7 @@ import (
 
 func (a *app) runsCommand() *cobra.Command {
 	return group("runs", "List, watch and cancel builds",
-		a.runsList(), a.runsShow(), a.runsLogs(), a.runsConsole(), a.runsCancel())
+		a.runsList(), a.runsShow(), a.runsLogs(), a.runsConsole(), a.runsCapture(), a.runsCancel())
 }
 
 func (a *app) runsList() *cobra.Command {
@@ -211,4 +212,28 @@ func copyConsole(w io.Writer, r io.Reader) error {
 			return err
 		}
 	}
+}
+
+func (a *app) runsCapture() *cobra.Command {
+	var output string
+	cmd := &cobra.Command{
+		Use: "capture RUN", Short: "Record a run's traffic as pcapng until the run ends", Args: args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, list []string) error {
+			ctx := cmd.Context()
+			return a.withEngine(ctx, func(e *build.Engine) error {
+				r, err := e.Runs().Find(ctx, list[0])
+				if err != nil {
+					return err
+				}
+				f, err := os.OpenFile(output, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+				if err != nil {
+					return arm.Errorf(arm.CodeUsage, "write the capture: %w", err)
+				}
+				return errors.Join(e.Capture(ctx, r.ID, f), f.Close())
+			})
+		},
+	}
+	cmd.Flags().StringVarP(&output, "output", "o", "", "file to write, such as traffic.pcapng")
+	_ = cmd.MarkFlagRequired("output") // the flag exists
+	return cmd
 }

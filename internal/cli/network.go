@@ -1,0 +1,315 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"goldsmith/internal/arm"
+	"goldsmith/internal/build"
+	"goldsmith/internal/event"
+	"goldsmith/internal/network/topology"
+	"goldsmith/internal/nsg"
+	"goldsmith/internal/resource"
+	"goldsmith/internal/vnet"
+)
+
+func (a *app) networkCommand() *cobra.Command {
+	return group("network", "See, check and furnish virtual networks",
+		a.networkPut(), a.networkList(), a.networkShow(), a.networkCheck(), a.networkExpose(), a.networkEgress())
+}
+
+// vnetID is the id of the network that a flag names: an id, or GROUP/NAME.
+func vnetID(e *build.Engine, text string) (string, error) {
+	if strings.HasPrefix(text, "/") {
+		return text, nil
+	}
+	group, name, ok := strings.Cut(text, "/")
+	if !ok || strings.Contains(name, "/") {
+		return "", arm.Errorf(arm.CodeUsage, "--vnet is a resource id or GROUP/NAME, not %q", text)
+	}
+	return arm.ResourceID(e.Subscription(), group, vnet.TypeNetwork, name), nil
+}
+
+// vnetFlag adds --vnet.
+func vnetFlag(cmd *cobra.Command, to *string) {
+	cmd.Flags().StringVar(to, "vnet", "", "virtual network: resource id, or GROUP/NAME")
+	_ = cmd.MarkFlagRequired("vnet") // the flag exists
+}
+
+func (a *app) networkPut() *cobra.Command {
+	return &cobra.Command{
+		Use: "put FILE", Short: "Store network resources: a JSON array of {id, type, location, properties}", Args: args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, list []string) error {
+			ctx := cmd.Context()
+			text, err := os.ReadFile(list[0])
+			if err != nil {
+				return arm.Errorf(arm.CodeUsage, "read the resources: %w", err)
+			}
+			var all []struct {
+				ID, Type, Location string
+				Tags               map[string]string
+				Properties         json.RawMessage
+			}
+			if err := json.Unmarshal(text, &all); err != nil {
+				return arm.Errorf(arm.CodeUsage, "%s is not a JSON array of resources: %w", list[0], err)
+			}
+			return a.withEngine(ctx, func(e *build.Engine) error {
+				for _, r := range all {
+					id := strings.ReplaceAll(r.ID, "<subscriptionID>", e.Subscription())
+					props := json.RawMessage(strings.ReplaceAll(string(r.Properties), "<subscriptionID>", e.Subscription()))
+					stored, err := e.PutNetworkResource(ctx, resource.Record{ID: id, Type: r.Type, Location: r.Location, Tags: r.Tags, Properties: props})
+					if err != nil {
+						return err
+					}
+					fmt.Fprintln(a.env.Stdout, stored.ID)
+				}
+				return nil
+			})
+		},
+	}
+}
+
+// vnetView is a network in a list.
+type vnetView struct {
+	ID       string         `json:"id"`
+	Name     string         `json:"name"`
+	Location string         `json:"location"`
+	Prefixes []netip.Prefix `json:"prefixes"`
+	Subnets  []string       `json:"subnets"`
+}
+
+func (a *app) networkList() *cobra.Command {
+	format := FormatTable
+	cmd := &cobra.Command{
+		Use: "list", Short: "List virtual networks with what their subnets have left", Args: args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.withEngine(cmd.Context(), func(e *build.Engine) error {
+				s, err := e.NetworkSnapshot(cmd.Context())
+				if err != nil {
+					return err
+				}
+				var views []vnetView
+				for _, r := range s.OfType(vnet.TypeNetwork) {
+					n, err := s.Network(r.ID)
+					if err != nil {
+						return err
+					}
+					v := vnetView{ID: n.ID, Name: n.Name, Location: n.Location, Prefixes: n.Prefixes}
+					for _, sub := range n.Subnets {
+						v.Subnets = append(v.Subnets, fmt.Sprintf("%s %v (%d free)", sub.Name, sub.Prefix, s.Free(sub)))
+					}
+					views = append(views, v)
+				}
+				return WriteList(a.env.Stdout, format, []Column[vnetView]{
+					{"name", func(v vnetView) string { return v.Name }},
+					{"location", func(v vnetView) string { return v.Location }},
+					{"prefixes", func(v vnetView) string { return fmt.Sprint(v.Prefixes) }},
+					{"subnets", func(v vnetView) string { return strings.Join(v.Subnets, ", ") }},
+				}, views)
+			})
+		},
+	}
+	formatFlag(cmd.Flags(), &format)
+	return cmd
+}
+
+func (a *app) networkShow() *cobra.Command {
+	var svg string
+	cmd := &cobra.Command{
+		Use: "show RUN", Short: "Draw how a run is or was connected, with what it reached", Args: args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, list []string) error {
+			return a.withEngine(cmd.Context(), func(e *build.Engine) error {
+				r, err := e.Runs().Find(cmd.Context(), list[0])
+				if err != nil {
+					return err
+				}
+				t, connections, err := drawn(e, r.ID)
+				if err != nil {
+					return err
+				}
+				if svg != "" {
+					if err := os.WriteFile(svg, []byte(t.SVG()), 0o644); err != nil {
+						return arm.Errorf(arm.CodeUsage, "write the picture: %w", err)
+					}
+				}
+				fmt.Fprint(a.env.Stdout, t.Text())
+				for _, c := range connections {
+					fmt.Fprintf(a.env.Stdout, "  connection %s %s: %d bytes sent, %d received\n", terminalText(c.Target), terminalText(c.Text), c.Done, c.Total)
+				}
+				return nil
+			})
+		},
+	}
+	cmd.Flags().StringVar(&svg, "svg", "", "write the picture to this file")
+	return cmd
+}
+
+// drawn is the newest drawing of a run, and its outside connections.
+func drawn(e *build.Engine, runID string) (t topology.Topology, connections []event.Event, err error) {
+	found := false
+	for ev, rerr := range event.Read(e.LogPath(runID), 0) {
+		if rerr != nil {
+			return t, nil, rerr
+		}
+		switch ev.Kind {
+		case event.Topology:
+			if t, err = topology.Decode(ev.Text); err != nil {
+				return t, nil, arm.Errorf(arm.CodeCorrupt, "the drawing of run %s does not parse: %w", runID, err)
+			}
+			found = true
+		case event.Connection:
+			connections = append(connections, ev)
+		}
+	}
+	if !found {
+		return t, nil, arm.Errorf(arm.CodeNotFound, "run %s never got as far as its network", runID)
+	}
+	return t, connections, nil
+}
+
+func (a *app) networkCheck() *cobra.Command {
+	var id, from, to, protocol string
+	var port uint16
+	cmd := &cobra.Command{
+		Use: "check", Short: "Say whether the security rules let a connection pass, and by which rule", Args: args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			proto, ok := nsg.ParseProtocol(protocol)
+			if !ok || proto == nsg.AnyProtocol {
+				return arm.Errorf(arm.CodeUsage, "--protocol is tcp, udp or icmp, not %q", protocol)
+			}
+			return a.withEngine(cmd.Context(), func(e *build.Engine) error {
+				return a.check(cmd.Context(), e, id, from, to, proto, port)
+			})
+		},
+	}
+	vnetFlag(cmd, &id)
+	cmd.Flags().StringVar(&from, "from", "", "address, service tag, or name of something in the network")
+	cmd.Flags().StringVar(&to, "to", "", "address, service tag, or name of something in the network")
+	cmd.Flags().StringVar(&protocol, "protocol", "tcp", "tcp, udp or icmp")
+	cmd.Flags().Uint16Var(&port, "port", 0, "destination port")
+	_ = cmd.MarkFlagRequired("from") // the flags exist
+	_ = cmd.MarkFlagRequired("to")
+	return cmd
+}
+
+// errDenied is the answer no.
+var errDenied = errors.New("denied")
+
+func (a *app) check(ctx context.Context, e *build.Engine, network, from, to string, proto nsg.Protocol, port uint16) error {
+	id, err := vnetID(e, network)
+	if err != nil {
+		return err
+	}
+	s, err := e.NetworkSnapshot(ctx)
+	if err != nil {
+		return err
+	}
+	p := nsg.Packet{Protocol: proto, DestinationPort: port}
+	if proto != nsg.ICMP {
+		p.SourcePort = 50000 // of those that systems pick
+	}
+	if p.Source, err = s.Resolve(id, from); err != nil {
+		return err
+	}
+	if p.Destination, err = s.Resolve(id, to); err != nil {
+		return err
+	}
+	path, err := s.Trace(id, p)
+	if err != nil {
+		return err
+	}
+	for _, h := range path.Hops {
+		if len(h.Decision.Matches) == 0 {
+			fmt.Fprintf(a.env.Stdout, "%s: allowed, no security group\n", h.Where)
+		}
+		for _, m := range h.Decision.Matches {
+			verb := "allowed"
+			if !m.Allow {
+				verb = "denied"
+			}
+			fmt.Fprintf(a.env.Stdout, "%s: %s by rule %s (priority %d) of %s\n", h.Where, verb, m.Rule, m.Priority, lastSegment(m.Group))
+		}
+	}
+	if len(path.Hops) == 0 {
+		return arm.Errorf(arm.CodeUsage, "neither %v nor %v is in a subnet of this network", p.Source, p.Destination)
+	}
+	if !path.Allowed {
+		return arm.Errorf(arm.CodeNotAllowed, "%w: %s from %v to %v port %d", errDenied, strings.ToLower(proto.String()), p.Source, p.Destination, port)
+	}
+	fmt.Fprintf(a.env.Stdout, "allowed: %s from %v to %v port %d\n", strings.ToLower(proto.String()), p.Source, p.Destination, port)
+	return nil
+}
+
+func (a *app) networkExpose() *cobra.Command {
+	var id, at, target, name string
+	var remove bool
+	cmd := &cobra.Command{
+		Use: "expose", Short: "Publish a service of the host at an address of a virtual network", Args: args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			addr, err := netip.ParseAddrPort(at)
+			if err != nil {
+				return arm.Errorf(arm.CodeUsage, "--at is ADDRESS:PORT in the network, not %q", at)
+			}
+			if !remove && !strings.Contains(target, ":") {
+				return arm.Errorf(arm.CodeUsage, "--target is HOST:PORT as this host reaches it, not %q", target)
+			}
+			return a.withEngine(cmd.Context(), func(e *build.Engine) error {
+				id, err := vnetID(e, id)
+				if err != nil {
+					return err
+				}
+				return e.ChangeNetworkSettings(cmd.Context(), id, func(s *build.NetworkSettings) error {
+					s.Exposed = slices.DeleteFunc(s.Exposed, func(x build.Exposed) bool { return x.At == addr })
+					if !remove {
+						s.Exposed = append(s.Exposed, build.Exposed{Name: name, At: addr, Target: target})
+					}
+					return nil
+				})
+			})
+		},
+	}
+	vnetFlag(cmd, &id)
+	cmd.Flags().StringVar(&at, "at", "", "ADDRESS:PORT in the network")
+	cmd.Flags().StringVar(&target, "target", "", "HOST:PORT as this host reaches it")
+	cmd.Flags().StringVar(&name, "name", "", "name that resolves to the address in the network")
+	cmd.Flags().BoolVar(&remove, "remove", false, "end it")
+	_ = cmd.MarkFlagRequired("at") // the flag exists
+	return cmd
+}
+
+func (a *app) networkEgress() *cobra.Command {
+	var id string
+	var siloed bool
+	var allow []string
+	cmd := &cobra.Command{
+		Use: "egress", Short: "Say what builds on a virtual network reach outside of it", Args: args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			prefixes, err := build.AllowEgress(allow)
+			if err != nil {
+				return err
+			}
+			return a.withEngine(cmd.Context(), func(e *build.Engine) error {
+				id, err := vnetID(e, id)
+				if err != nil {
+					return err
+				}
+				return e.ChangeNetworkSettings(cmd.Context(), id, func(s *build.NetworkSettings) error {
+					s.Siloed, s.Allow = siloed, prefixes
+					return nil
+				})
+			})
+		},
+	}
+	vnetFlag(cmd, &id)
+	cmd.Flags().BoolVar(&siloed, "siloed", false, "nothing but what --allow names")
+	cmd.Flags().StringSliceVar(&allow, "allow", nil, "address ranges that are reached although the default says no")
+	return cmd
+}
