@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"goldsmith/internal/armapi"
 	"goldsmith/internal/armapi/armapitest"
 	"goldsmith/internal/armapi/providers"
@@ -104,7 +106,7 @@ func load(b *testing.B, server *httptest.Server, path func(i int) string) {
 	var next atomic.Int64
 	var wg sync.WaitGroup
 	b.ResetTimer()
-	start := time.Now()
+	start, burnt := time.Now(), cpu(b)
 	for range 16 {
 		wg.Go(func() {
 			for i := next.Add(1) - 1; i < int64(b.N); i = next.Add(1) - 1 {
@@ -131,11 +133,23 @@ func load(b *testing.B, server *httptest.Server, path func(i int) string) {
 	}
 	wg.Wait()
 	elapsed := time.Since(start)
+	burnt = cpu(b) - burnt
 	b.StopTimer()
 	slices.Sort(took)
 	b.ReportMetric(float64(b.N)/elapsed.Seconds(), "req/s")
 	b.ReportMetric(took[len(took)*99/100].Seconds()*1000, "p99-ms")
+	b.ReportMetric(float64(burnt.Microseconds())/float64(b.N), "cpu-us/req")
 	b.ReportMetric(float64(runtime.NumCPU()), "cpus")
+}
+
+// cpu is the processor time of this process, clients and service.
+func cpu(b *testing.B) time.Duration {
+	b.Helper()
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // BenchmarkFrontDoor measures authorised reads with the load of issue-sized
