@@ -2,6 +2,7 @@ package imagebuilder
 
 import (
 	"context"
+	"slices"
 
 	"goldsmith/internal/armapi"
 )
@@ -10,7 +11,7 @@ import (
 type operation struct {
 	Name    string  `json:"name"`
 	Display display `json:"display"`
-	Data    bool    `json:"isDataAction"`
+	Data    *bool   `json:"isDataAction,omitempty"` // false; the first versions do not have it
 }
 
 type display struct {
@@ -52,5 +53,11 @@ func newOperation(action, on, does string) operation {
 }
 
 func listOperations(_ context.Context, r *armapi.Request) (armapi.Response, error) {
-	return armapi.ListOf(r, operations, ""), nil
+	shown := slices.Clone(operations)
+	if known(r.Version) >= "2020" {
+		for i := range shown {
+			shown[i].Data = new(bool)
+		}
+	}
+	return armapi.ListOf(r, shown, ""), nil
 }

@@ -60,11 +60,23 @@ func (p provider) show(ctx context.Context, r *armapi.Request, rec resource.Reco
 	if tags == nil {
 		tags = map[string]string{}
 	}
-	e := early{properties, rec.Identity, servedID(rec.ID), rec.Name, typeTemplate, rec.Location, tags}
+	e := early{properties, identityIn(version, rec.Identity), servedID(rec.ID), rec.Name, typeTemplate, rec.Location, tags}
 	if version < "2022" {
 		return e, nil
 	}
 	return late{e.Properties, e.Identity, e.Tags, e.Location, e.ID, e.Name, e.Type}, nil
+}
+
+// identityIn is an identity as a version shows it: the first ones have none, and
+// since 2020-02-14 there always is one.
+func identityIn(version string, identity json.RawMessage) json.RawMessage {
+	switch {
+	case version < "2019-05":
+		return nil
+	case version >= "2020" && len(identity) == 0:
+		return json.RawMessage(`{"type":"None"}`)
+	}
+	return identity
 }
 
 // answer is a template with the headers of a plain answer.
