@@ -87,6 +87,8 @@ type Config struct {
 	// Minute is what one minute of buildTimeoutInMinutes lasts, for tests; 0 is a
 	// minute.
 	Minute time.Duration
+	// Observe sees the events of every run that this engine works; nil is nobody.
+	Observe event.Sink
 	// Logger takes what goes wrong in the service and no client waits for; nil is
 	// nowhere.
 	Logger *slog.Logger
@@ -352,3 +354,9 @@ func AllowEgress(cidrs []string) ([]netip.Prefix, error) {
 	}
 	return out, nil
 }
+
+// Database is the database of the data directory, which Close closes.
+func (e *Engine) Database() *store.DB { return e.db }
+
+// Blobs are the storage accounts of the data directory, which Close closes.
+func (e *Engine) Blobs() *blob.Accounts { return e.blobs }

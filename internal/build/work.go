@@ -65,10 +65,11 @@ func (e *Engine) work(ctx context.Context, lease *queue.Lease) error {
 	if err != nil {
 		return err
 	}
-	active := &activeRun{lease: lease, sink: log, rec: lease.Record()}
+	sink := e.observed(log, lease.ID(), redactor)
+	active := &activeRun{lease: lease, sink: sink, rec: lease.Record()}
 	b := &builder{
 		launcher: launcher{
-			engine: e, sink: log, name: "pkrvm" + lease.ID()[:8],
+			engine: e, sink: sink, name: "pkrvm" + lease.ID()[:8],
 			work: filepath.Join(e.dir, workDir(lease.ID())), console: e.ConsolePath(lease.ID()),
 		},
 		active: active, undo: undoStack{engine: e, run: active}, vm: &vm{}, redactor: redactor,

@@ -32,6 +32,8 @@ type app struct {
 	env  Env
 	data string
 	host hostFlags
+	// server is the service that a command talks to, if any.
+	server serverFlags
 	// cancel ends the command's context.
 	cancel context.CancelCauseFunc
 	// showing says that a progress view handles interrupts.
@@ -91,6 +93,7 @@ func (a *app) root() *cobra.Command {
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.PersistentFlags().StringVar(&a.data, "data", "", "data directory (default $GOLDSMITH_DATA, else goldsmith in the XDG data directory)")
+	a.server.register(root.PersistentFlags())
 	a.host.register(root.PersistentFlags())
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return arm.Errorf(arm.CodeUsage, "%w\nsee: %s --help", err, cmd.CommandPath())
@@ -100,6 +103,8 @@ func (a *app) root() *cobra.Command {
 	root.AddCommand(
 		a.buildCommand(), a.validateCommand(), a.catalogCommand(), a.imageCommand(),
 		a.templateCommand(), a.runsCommand(), a.networkCommand(), a.debugCommand(), a.cacheCommand(), a.garbageCommand(), a.doctorCommand(),
+		a.templateCommand(), a.runsCommand(), a.debugCommand(), a.cacheCommand(), a.garbageCommand(), a.doctorCommand(),
+		a.serveCommand(), a.azureCommand(), a.principalCommand(),
 	)
 	return root
 }

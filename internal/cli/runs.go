@@ -31,8 +31,8 @@ func (a *app) runsList() *cobra.Command {
 			if limit < 0 {
 				return arm.Errorf(arm.CodeUsage, "--limit is a number of runs, or 0 for all, not %d", limit)
 			}
-			return a.withEngine(cmd.Context(), func(e *build.Engine) error {
-				runs, err := e.Runs().List(cmd.Context(), run.Filter{Limit: limit})
+			return a.withHistory(cmd.Context(), func(h history) error {
+				runs, err := h.list(cmd.Context(), limit)
 				if err != nil {
 					return err
 				}
@@ -91,11 +91,12 @@ func (a *app) runsShow() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "show RUN", Short: "Show one run", Args: args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, list []string) error {
-			return a.withEngine(cmd.Context(), func(e *build.Engine) error {
-				r, err := e.Runs().Find(cmd.Context(), list[0])
+			return a.withHistory(cmd.Context(), func(h history) error {
+				r, err := h.find(cmd.Context(), list[0])
 				if err != nil {
 					return err
 				}
+				events, console := h.files(r)
 				return WriteRecord(a.env.Stdout, format, []Column[run.Record]{
 					{"run", func(r run.Record) string { return r.ID }},
 					{"template", func(r run.Record) string { return r.Template }},
@@ -106,8 +107,8 @@ func (a *app) runsShow() *cobra.Command {
 					{"failed step", func(r run.Record) string { return r.FailedStep }},
 					{"message", func(r run.Record) string { return r.Message }},
 					{"outputs", outputLines},
-					{"events", func(r run.Record) string { return e.LogPath(r.ID) }},
-					{"console", func(r run.Record) string { return e.ConsolePath(r.ID) }},
+					{"events", func(run.Record) string { return events }},
+					{"console", func(run.Record) string { return console }},
 				}, r)
 			})
 		},
@@ -122,15 +123,12 @@ func (a *app) runsLogs() *cobra.Command {
 		Use: "logs RUN", Short: "Print a run's events; --follow until it ends", Args: args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, list []string) error {
 			ctx := cmd.Context()
-			return a.withEngine(ctx, func(e *build.Engine) error {
-				r, err := e.Runs().Find(ctx, list[0])
+			return a.withHistory(ctx, func(h history) error {
+				r, err := h.find(ctx, list[0])
 				if err != nil {
 					return err
 				}
-				events := event.Read(e.LogPath(r.ID), 0)
-				if follow && !r.State.Ended() {
-					events = event.Follow(ctx, e.LogPath(r.ID), 0)
-				}
+				events := h.events(ctx, r, follow)
 				mode := ProgressPlain
 				if asJSON {
 					mode = ProgressJSON
@@ -152,6 +150,9 @@ func (a *app) runsConsole() *cobra.Command {
 	return &cobra.Command{
 		Use: "console RUN", Short: "Print the serial console of a run's machine", Args: args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, list []string) error {
+			if err := a.onlyHere("runs console"); err != nil {
+				return err
+			}
 			return a.withEngine(cmd.Context(), func(e *build.Engine) error {
 				r, err := e.Runs().Find(cmd.Context(), list[0])
 				if err != nil {
@@ -175,12 +176,12 @@ func (a *app) runsCancel() *cobra.Command {
 	return &cobra.Command{
 		Use: "cancel RUN", Short: "Cancel a run; what it acquired is given back", Args: args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, list []string) error {
-			return a.withEngine(cmd.Context(), func(e *build.Engine) error {
-				r, err := e.Runs().Find(cmd.Context(), list[0])
+			return a.withHistory(cmd.Context(), func(h history) error {
+				r, err := h.find(cmd.Context(), list[0])
 				if err != nil {
 					return err
 				}
-				if r, err = e.Runs().RequestCancel(cmd.Context(), r.ID); err != nil {
+				if r, err = h.cancel(cmd.Context(), r); err != nil {
 					return err
 				}
 				fmt.Fprintf(a.env.Stdout, "%s is %s\n", r.ID, r.State)

@@ -23,25 +23,25 @@ import (
 
 // Issuer is an external OpenID Connect issuer whose tokens are accepted.
 type Issuer struct {
-	URL       string   `json:"issuer"`           // as in the tokens' iss claim
-	Audiences []string `json:"audiences"`        // one of them must be in the token's aud claim
-	CAFile    string   `json:"caFile,omitempty"` // also trust the certificates in this PEM file
+	URL       string   `yaml:"issuer"`           // as in the tokens' iss claim
+	Audiences []string `yaml:"audiences"`        // one of them must be in the token's aud claim
+	CAFile    string   `yaml:"caFile,omitempty"` // also trust the certificates in this PEM file
 	// Claims name the claims that are read; empty ones are the defaults.
-	Claims ClaimNames `json:"claims"`
+	Claims ClaimNames `yaml:"claims"`
 	// Groups gives local groups to values of the groups claim: object ids by value.
-	Groups map[string]string `json:"groups,omitempty"`
+	Groups map[string]string `yaml:"groups,omitempty"`
 	// Algorithms are the signatures accepted; none is RS256, PS256 and ES256.
-	Algorithms []string `json:"algorithms,omitempty"`
+	Algorithms []string `yaml:"algorithms,omitempty"`
 }
 
 // ClaimNames say which claim holds what.
 type ClaimNames struct {
-	Subject string `json:"subject,omitempty"` // who it is, within the issuer; default "sub"
+	Subject string `yaml:"subject,omitempty"` // who it is, within the issuer; default "sub"
 	// ObjectID is the claim whose value is the object id here as it stands, as with
 	// Entra ID's "oid"; empty makes object ids from issuer and subject.
-	ObjectID string `json:"objectId,omitempty"`
-	Name     string `json:"name,omitempty"`   // default "preferred_username"
-	Groups   string `json:"groups,omitempty"` // default "groups"
+	ObjectID string `yaml:"objectId,omitempty"`
+	Name     string `yaml:"name,omitempty"`   // default "preferred_username"
+	Groups   string `yaml:"groups,omitempty"` // default "groups"
 }
 
 // external is an issuer in use.

@@ -139,3 +139,9 @@ func splitPath(path string) []string {
 	}
 	return parts
 }
+
+// Collections of documents that hold the tenant.
+const (
+	Principals  = "principals"
+	SigningKeys = "signing-keys"
+)
