@@ -94,6 +94,13 @@ func (a *app) build(ctx context.Context, path string, flags buildFlags) error {
 	if err != nil {
 		return err
 	}
+	r, err := a.remote(ctx)
+	if err != nil {
+		return err
+	}
+	if r != nil {
+		return a.buildAt(ctx, r, file, flags, view)
+	}
 	return a.withEngine(ctx, func(e *build.Engine) error {
 		options, err := flags.template.options(e.Subscription(), false)
 		if err != nil {

@@ -60,6 +60,9 @@ func (h *hostFlags) register(f *pflag.FlagSet) {
 // withEngine opens the data directory, cleans up after commands that died, and
 // runs f.
 func (a *app) withEngine(ctx context.Context, f func(*build.Engine) error) (err error) {
+	if err := a.onlyHere(); err != nil {
+		return err
+	}
 	cfg, err := a.config()
 	if err != nil {
 		return err

@@ -324,9 +324,9 @@ func (r *remote) below(format string, args ...any) string {
 }
 
 // onlyHere refuses --server for a command that the interface does not carry.
-func (a *app) onlyHere(what string) error {
+func (a *app) onlyHere() error {
 	if a.server.url == "" && a.env.Getenv("GOLDSMITH_SERVER") == "" {
 		return nil
 	}
-	return arm.Errorf(arm.CodeNotSupported, "%s works on a data directory, not through --server: run it on the service's host", what)
+	return arm.Errorf(arm.CodeNotSupported, "this command works on a data directory, not through --server: run it on the service's host")
 }

@@ -150,9 +150,6 @@ func (a *app) runsConsole() *cobra.Command {
 	return &cobra.Command{
 		Use: "console RUN", Short: "Print the serial console of a run's machine", Args: args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, list []string) error {
-			if err := a.onlyHere("runs console"); err != nil {
-				return err
-			}
 			return a.withEngine(cmd.Context(), func(e *build.Engine) error {
 				r, err := e.Runs().Find(cmd.Context(), list[0])
 				if err != nil {

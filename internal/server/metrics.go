@@ -82,6 +82,8 @@ func (m *Metrics) Emit(e event.Event) {
 	case event.PhaseFinished:
 		m.phases.WithLabelValues(string(e.Phase)).Observe(e.Elapsed.Seconds())
 		m.log.Info("phase finished", append(attrs, "phase", e.Phase, "took", e.Elapsed.Round(time.Millisecond))...)
+	case event.StepCached:
+		m.layers.WithLabelValues("hit").Inc()
 	case event.StepFinished:
 		m.layers.WithLabelValues("miss").Inc()
 	case event.Warning:

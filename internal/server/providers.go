@@ -9,6 +9,7 @@ import (
 	"goldsmith/internal/armapi/authorization"
 	"goldsmith/internal/armapi/compute"
 	"goldsmith/internal/armapi/identity"
+	"goldsmith/internal/armapi/imagebuilder"
 	"goldsmith/internal/armapi/network"
 	"goldsmith/internal/armapi/resources"
 	"goldsmith/internal/armapi/storage"
@@ -27,6 +28,7 @@ func (s *Server) providers(settings store.Settings) []armapi.Provider {
 	if len(s.settings.Issuers) > 0 {
 		roles.PrincipalType = nil // an issuer's users are in no directory here
 	}
+	list = append(list, imagebuilder.Providers(s.cfg.Engine)...)
 	return append(list, authorization.Provider(roles), identity.Provider(records, settings.TenantID),
 		compute.Provider(records, settings.SubscriptionID), network.Provider(records),
 		storage.Provider(storage.Config{Store: records, Blobs: blobs, Endpoint: func(account string) string {
