@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -228,6 +229,9 @@ func (r *remote) send(ctx context.Context, method, path, version string, query u
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil {
 			return nil, cause
+		}
+		if coded := (*arm.Error)(nil); errors.As(err, &coded) {
+			return nil, coded // there is no service behind the socket
 		}
 		return nil, arm.Errorf(arm.CodeUsage, "ask %s: %w", r.base, err)
 	}
