@@ -11,14 +11,16 @@ import (
 	"goldsmith/internal/arm"
 )
 
-// observe counts and logs every request. Query strings stay out of the log:
+// observe sends every request to the part of the service that it is for, and
+// counts and logs it. Query strings stay out of the log:
 // those of storage accounts hold signatures.
-func (s *Server) observe(next http.Handler) http.Handler {
+func (s *Server) observe(parts map[string]http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		id := uuid.Must(uuid.NewV7()).String()
 		w.Header().Set("x-ms-request-id", id)
 		tally := &tallyWriter{ResponseWriter: w}
+		area := s.area(r)
 		s.metrics.active.Inc()
 		defer func() {
 			elapsed := time.Since(start)
@@ -26,7 +28,6 @@ func (s *Server) observe(next http.Handler) http.Handler {
 			if set := w.Header().Get("x-ms-request-id"); set != "" {
 				id = set
 			}
-			area := s.area(r)
 			s.metrics.requests.WithLabelValues(area, method(r.Method), class(tally.status)).Inc()
 			s.metrics.durations.WithLabelValues(area).Observe(elapsed.Seconds())
 			level := slog.LevelInfo
@@ -39,7 +40,7 @@ func (s *Server) observe(next http.Handler) http.Handler {
 				slog.Int64("bytes", tally.bytes), slog.Duration("took", elapsed.Round(time.Microsecond)),
 				slog.String("client", clientOf(r)), slog.String("client_request", r.Header.Get("x-ms-client-request-id")))
 		}()
-		next.ServeHTTP(tally, r)
+		parts[area].ServeHTTP(tally, r)
 	})
 }
 
@@ -77,15 +78,18 @@ const (
 	areaStorage    = "storage"
 )
 
+// area is the part of the service that a request is for.
 func (s *Server) area(r *http.Request) string {
 	first, _, _ := strings.Cut(strings.TrimLeft(r.URL.Path, "/"), "/")
 	switch {
+	case s.accountHost(r):
+		return areaStorage
 	case first == "healthz" || first == "readyz" || first == "metrics":
 		return areaOperations
-	case s.isStorage(r):
-		return areaStorage
 	case s.tenant.Serves(r.URL.Path):
 		return areaSignIn
+	case s.accountPath(r):
+		return areaStorage
 	}
 	return areaManagement
 }

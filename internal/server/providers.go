@@ -2,7 +2,9 @@ package server
 
 import (
 	"context"
+	"net"
 	"net/http"
+	"strings"
 
 	"goldsmith/internal/arm"
 	"goldsmith/internal/armapi"
@@ -13,6 +15,7 @@ import (
 	"goldsmith/internal/armapi/network"
 	"goldsmith/internal/armapi/resources"
 	"goldsmith/internal/armapi/storage"
+	"goldsmith/internal/blobapi"
 	"goldsmith/internal/store"
 )
 
@@ -48,5 +51,35 @@ func (s *Server) principalType(ctx context.Context, objectID string) (typ string
 // work takes builds until ctx ends.
 func (s *Server) work(ctx context.Context) error { return s.cfg.Engine.Serve(ctx, s.settings.Slots) }
 
-// isStorage reports whether a request is for the data of a storage account.
-func (s *Server) isStorage(*http.Request) bool { return false }
+// storageHandler serves the data of storage accounts.
+func (s *Server) storageHandler(settings store.Settings) http.Handler {
+	return blobapi.New(blobapi.Config{
+		Blobs: s.cfg.Engine.Blobs(), Accounts: s.accounts, Authenticate: s.tenant.Storage(), Authorize: s.access,
+		Suffix: hostOf(s.settings.StorageSuffix), Login: s.settings.URL + "/" + settings.TenantID, Log: s.cfg.Log,
+	})
+}
+
+// accountHost reports whether a request's host is that of a storage account.
+func (s *Server) accountHost(r *http.Request) bool {
+	return strings.HasSuffix(hostOf(r.Host), ".blob."+hostOf(s.settings.StorageSuffix))
+}
+
+// hostOf is a host without its port, in lower case.
+func hostOf(host string) string {
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	return strings.ToLower(host)
+}
+
+// accountPath reports whether a path begins with the name of a storage account,
+// as clients without names for account hosts send it.
+func (s *Server) accountPath(r *http.Request) bool {
+	first, _, _ := strings.Cut(strings.TrimLeft(r.URL.Path, "/"), "/")
+	switch strings.ToLower(first) {
+	case "", "subscriptions", "providers", "tenants":
+		return false
+	}
+	_, err := s.accounts.Find(r.Context(), first)
+	return err == nil
+}

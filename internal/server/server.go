@@ -13,7 +13,6 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,6 +22,7 @@ import (
 	"goldsmith/internal/arm"
 	"goldsmith/internal/armapi"
 	"goldsmith/internal/authorization"
+	"goldsmith/internal/blob/account"
 	"goldsmith/internal/build"
 	"goldsmith/internal/identity"
 	"goldsmith/internal/store"
@@ -61,6 +61,7 @@ type Server struct {
 	socket   net.Listener
 	handler  http.Handler
 	metrics  *Metrics
+	accounts *account.Directory
 	working  atomic.Bool // builds are taken, and requests answered
 }
 
@@ -69,6 +70,7 @@ type Server struct {
 // service has the data directory, CodeUsage for an address that cannot be bound.
 func New(ctx context.Context, cfg Config) (_ *Server, err error) {
 	s := &Server{cfg: cfg, db: cfg.Engine.Database(), metrics: cfg.Metrics}
+	s.accounts = account.NewDirectory(s.db.Resources())
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Close())
@@ -267,23 +269,11 @@ func (s *Server) compose(settings store.Settings) error {
 	if err != nil {
 		return err
 	}
-	s.handler = s.observe(slowClients(s.route()))
-	return nil
-}
-
-// route sends a request to the part of the service that its path names.
-func (s *Server) route() http.Handler {
-	operations := s.operations()
-	tenant := s.tenant.Handler()
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		first, _, _ := strings.Cut(strings.TrimLeft(r.URL.Path, "/"), "/")
-		switch {
-		case first == "healthz" || first == "readyz" || first == "metrics":
-			operations.ServeHTTP(w, r)
-		case s.tenant.Serves(r.URL.Path):
-			tenant.ServeHTTP(w, r)
-		default:
-			s.api.ServeHTTP(w, r)
-		}
+	s.handler = s.observe(map[string]http.Handler{
+		areaOperations: slowClients(s.operations()),
+		areaSignIn:     slowClients(s.tenant.Handler()),
+		areaStorage:    slowClients(s.storageHandler(settings)),
+		areaManagement: slowClients(s.api),
 	})
+	return nil
 }

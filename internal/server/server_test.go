@@ -319,6 +319,47 @@ func TestCertificates(t *testing.T) {
 	}
 }
 
+func TestStorageHosts(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "data")
+	s := start(t, data, Settings{StorageSuffix: "x.test:1"})
+	d, err := ReadDescription(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	token := s.signIn(data)
+	put := func(path, body string) string {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPut, s.URL()+"/subscriptions/"+d.Subscription+path, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Authorization", "Bearer "+token)
+		status, _, answer := s.do(r)
+		if status > 201 {
+			t.Fatalf("%d %s", status, answer)
+		}
+		return answer
+	}
+	put("/resourcegroups/g?api-version=2021-04-01", `{"location":"westus2"}`)
+	if answer := put("/resourceGroups/g/providers/Microsoft.Storage/storageAccounts/acct1?api-version=2022-09-01",
+		`{"location":"westus2","sku":{"name":"Standard_LRS"},"kind":"StorageV2"}`); !strings.Contains(answer, "https://acct1.blob.x.test:1/") {
+		t.Error(answer)
+	}
+	for _, host := range []string{"acct1.blob.X.test:1", ""} {
+		path := "/cont1?restype=container"
+		if host == "" {
+			path = "/acct1" + path
+		}
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL()+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Host = host
+		if status, header, body := s.do(r); status == http.StatusOK || header.Get("x-ms-error-code") == "" || !strings.Contains(body, "<Error>") {
+			t.Errorf("%q: %d %v %s", host, status, header, body)
+		}
+	}
+}
+
 func TestSlowClientIsCutOff(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
 	s := start(t, data, Settings{})
