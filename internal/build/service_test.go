@@ -3,6 +3,7 @@ package build_test
 import (
 	"context"
 	"encoding/json"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -350,4 +351,31 @@ func problemCode(s build.Served) string {
 		return ""
 	}
 	return s.Problem.Code
+}
+
+// A template that was accepted is provisioned, and one whose deletion was
+// accepted is deleted, by the next process when the first one ends in between.
+func TestServiceFindsUnfinished(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "data")
+	first := buildtest.Open(t, data)
+	first.PutGroup()
+	rec, _, err := first.Engine.CreateTemplate(t.Context(), first.Submission("made", buildtest.Template{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := buildtest.Open(t, data)
+	stop := second.Serve(1)
+	if _, served := second.Provisioned(rec.ID); served.State != build.StateSucceeded {
+		t.Errorf("%+v", served)
+	}
+	stop()
+	if _, err := first.Engine.BeginDelete(t.Context(), rec.ID); err != nil {
+		t.Fatal(err)
+	}
+	third := buildtest.Open(t, data)
+	third.Serve(1)
+	third.Until("the template is gone", func() bool {
+		_, err := third.Engine.Resources().Get(t.Context(), rec.ID)
+		return arm.IsCode(err, arm.CodeNotFound)
+	})
 }
