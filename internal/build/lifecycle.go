@@ -32,11 +32,21 @@ func (e *Engine) activeOf(ctx context.Context, template string) (*run.Record, er
 // error is CodeNotAllowed while the template is not ready or has another run,
 // and CodeNotSupported when it asks for what this engine cannot do.
 func (e *Engine) StartRun(ctx context.Context, id string) (run.Record, error) {
-	return e.startRun(ctx, id, "")
+	return e.startRun(ctx, id, "", nil)
 }
 
-// startRun is StartRun with what caused it.
-func (e *Engine) startRun(ctx context.Context, id, cause string) (run.Record, error) {
+// StartRunWith is StartRun with parameters and secrets. Secrets are kept in the
+// memory of this process until the run has ended, and nowhere else.
+func (e *Engine) StartRunWith(ctx context.Context, id string, values []GivenValue) (run.Record, error) {
+	return e.startRun(ctx, id, "", values)
+}
+
+// startRun is StartRunWith with what caused it.
+func (e *Engine) startRun(ctx context.Context, id, cause string, given []GivenValue) (run.Record, error) {
+	values, secrets, err := checkValues(given)
+	if err != nil {
+		return run.Record{}, err
+	}
 	parsed, err := arm.ParseID(id)
 	if err != nil {
 		return run.Record{}, err
@@ -73,14 +83,18 @@ func (e *Engine) startRun(ctx context.Context, id, cause string) (run.Record, er
 	if parsed, err = arm.ParseID(rec.ID); err != nil {
 		return run.Record{}, err
 	}
-	queued, err := newRun(uuid.NewString(), parsed, s, job{Body: s.Body, Service: true, Literal: s.Service, Cause: cause})
+	queued, err := newRun(uuid.NewString(), parsed, s, job{Body: s.Body, Service: true, Literal: s.Service, Cause: cause, Values: values})
 	if err != nil {
 		return run.Record{}, err
 	}
 	// From here on the run is there or not: the end of a client's request does not
 	// leave it without its bell.
 	ctx = context.WithoutCancel(ctx)
+	if len(secrets) > 0 {
+		e.secretsOf.Store(queued.ID, secrets)
+	}
 	if queued, err = e.runs.Create(ctx, queued); err != nil {
+		e.endOf(queued)
 		return queued, err
 	}
 	text := "queued"

@@ -192,7 +192,7 @@ func (e *Engine) ProvisionTemplate(ctx context.Context, id string) error {
 		return nil
 	}
 	if err == nil && failure == nil && res.Template.AutoRun {
-		_, err = e.startRun(ctx, rec.ID, "autoRun")
+		_, err = e.startRun(ctx, rec.ID, "autoRun", nil)
 	}
 	return err
 }

@@ -8,11 +8,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"goldsmith/internal/build"
 	"goldsmith/internal/build/buildtest"
 	"goldsmith/internal/event"
 	"goldsmith/internal/run"
@@ -199,5 +201,40 @@ func TestTwoSealTheSameKeys(t *testing.T) {
 	want := []string{"boot", "script_1.sh: echo ran a", "script_2.sh: echo ran b", "script_3.sh: echo ran c", "generalise"}
 	if diff := cmp.Diff(want, contents(t, labs[1], rec)); diff != "" {
 		t.Errorf("the image (-want +got):\n%s", diff)
+	}
+}
+
+// A run of the service gets its secrets from the process that was asked for it, and
+// fails with the reason in another.
+func TestServiceSecrets(t *testing.T) {
+	const secret = "hunter2-of-the-service"
+	data := filepath.Join(t.TempDir(), "data")
+	l := buildtest.Open(t, data)
+	l.PutGroup()
+	stop := l.Serve(1)
+	rec, _, err := l.Engine.CreateTemplate(t.Context(), l.Submission("secret", buildtest.Template{
+		Customize: []buildtest.Object{buildtest.Shell("use", `test "$TOKEN" = `+secret[:7]+`"`+secret[7:]+`"`, `echo "$NAME"`)},
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Provisioned(rec.ID)
+	values := []build.GivenValue{{Name: "TOKEN", Content: []byte(secret), Secret: true}, {Name: "NAME", Content: []byte("somebody")}}
+	started, err := l.Engine.StartRunWith(t.Context(), rec.ID, values)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ended := l.Ended(started.ID); ended.State != run.Succeeded {
+		t.Errorf("%s: %s", ended.State, ended.Message)
+	}
+	stop()
+	l.CheckNowhere(secret)
+	if started, err = l.Engine.StartRunWith(t.Context(), rec.ID, values); err != nil {
+		t.Fatal(err)
+	}
+	other := buildtest.Open(t, data)
+	other.Serve(1)
+	if ended := other.Ended(started.ID); ended.State != run.Failed || !strings.Contains(ended.Message, "the secret TOKEN is gone") {
+		t.Errorf("in another process: %s: %s", ended.State, ended.Message)
 	}
 }

@@ -222,7 +222,7 @@ func (e *Engine) pull(ctx context.Context, rec resource.Record) error {
 	if exact == "" || exact == s.Seen {
 		return nil
 	}
-	started, err := e.startRun(ctx, template.ID, "trigger "+rec.Name)
+	started, err := e.startRun(ctx, template.ID, "trigger "+rec.Name, nil)
 	if arm.IsCode(err, arm.CodeNotAllowed) {
 		return nil // a run goes on; the next look starts one
 	}

@@ -155,7 +155,11 @@ func (p provider) run(ctx context.Context, r *armapi.Request) (armapi.Response, 
 	if err != nil {
 		return armapi.Response{}, absent(r, err)
 	}
-	started, err := p.engine.StartRun(ctx, r.ID)
+	values, err := runValues(r.Body)
+	if err != nil {
+		return armapi.Response{}, err
+	}
+	started, err := p.engine.StartRunWith(ctx, r.ID, values)
 	if err != nil {
 		return armapi.Response{}, absent(r, err)
 	}

@@ -47,7 +47,7 @@ type Engine interface {
 	CreateTemplate(ctx context.Context, sub build.Submission) (rec resource.Record, created bool, err error)
 	UpdateTemplate(ctx context.Context, id string, u build.Update) (rec resource.Record, pending bool, err error)
 	BeginDelete(ctx context.Context, id string) (resource.Record, error)
-	StartRun(ctx context.Context, id string) (run.Record, error)
+	StartRunWith(ctx context.Context, id string, values []build.GivenValue) (run.Record, error)
 	CancelRun(ctx context.Context, id string) (run.Record, error)
 	CancelRunID(ctx context.Context, runID string) (run.Record, error)
 	Settled(ctx context.Context, id, operation string) error
