@@ -14,6 +14,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -250,9 +251,19 @@ func (e *Engine) Documents(collection string) document.Store { return e.db.Docum
 func (e *Engine) inputs(t *imagetemplate.Template, base plan.Base, artifacts map[string]plan.Artifact, values map[string]plan.Value) (plan.Inputs, error) {
 	texts, err := e.texts(artifacts, values)
 	return plan.Inputs{
-		Tenant: e.tenant, Values: values, Texts: texts,
+		Egress: egressText(e.cfg.Egress), Tenant: e.tenant, Values: values, Texts: texts,
 		Base: base, Artifacts: artifacts, Host: e.cfg.Host, Network: e.networkMode(t), Seed: e.seedDigest, Settings: e.settingsDigest,
 	}, err
+}
+
+// egressText is what guests may reach beyond the policy, the same for equal rules.
+func egressText(e network.Egress) string {
+	var allowed []string
+	for _, p := range e.Allow {
+		allowed = append(allowed, p.Masked().String())
+	}
+	slices.Sort(allowed)
+	return strings.Join(slices.Compact(allowed), ",")
 }
 
 // freezer freezes artifacts of a template whose relative paths start at dir.

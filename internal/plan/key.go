@@ -25,12 +25,13 @@ type root struct {
 	Shape     any         `json:"shape"`
 	DiskBytes int64       `json:"diskBytes"`
 	Network   NetworkMode `json:"network"`
+	Egress    string      `json:"egress,omitempty"`
 	Tenant    string      `json:"tenant,omitempty"`
 	Refresh   string      `json:"refresh,omitempty"`
 }
 
 func (p *Plan) root(refresh string) root {
-	return root{p.Base.Image, p.Seed, p.Settings, p.Shape, p.DiskBytes, p.Network, p.Tenant, refresh}
+	return root{p.Base.Image, p.Seed, p.Settings, p.Shape, p.DiskBytes, p.Network, p.Egress, p.Tenant, refresh}
 }
 
 // Keys derives the layer keys. They hold everything that changes a layer's

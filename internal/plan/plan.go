@@ -50,6 +50,9 @@ type Inputs struct {
 	Artifacts map[string]Artifact // by URI as the template writes it
 	Host      Host
 	Network   NetworkMode
+	// Egress is what the machine may reach beyond the policy, in one form; "" for
+	// nothing.
+	Egress string
 	// Tenant is whose templates may share layers with this one.
 	Tenant string
 	// Values are the run's parameters and secrets, by name.
@@ -71,6 +74,7 @@ type Plan struct {
 	Shape     machine.Shape `json:"shape"`
 	DiskBytes int64         `json:"diskBytes"` // virtual size of the result's disk
 	Network   NetworkMode   `json:"network"`
+	Egress    string        `json:"egress,omitempty"`
 	Tenant    string        `json:"tenant,omitempty"`
 	Seed      string        `json:"seed"`
 	Settings  string        `json:"settings"`
@@ -111,6 +115,7 @@ func New(t *imagetemplate.Template, in Inputs) (p *Plan, warnings []string, prob
 		Base:      in.Base,
 		DiskBytes: in.Base.DiskBytes,
 		Network:   in.Network,
+		Egress:    in.Egress,
 		Tenant:    in.Tenant,
 		Seed:      in.Seed,
 		Settings:  in.Settings,

@@ -48,7 +48,7 @@ func TestValuesInKeys(t *testing.T) {
 
 func TestKeysAreBoundToTenantAndNetwork(t *testing.T) {
 	keys := map[string]bool{}
-	for _, p := range []*Plan{{}, {Tenant: "a"}, {Tenant: "b"}, {Network: "private"}, {Network: "subnet"}, {Base: Base{Image: "x"}}, {DiskBytes: 1}} {
+	for _, p := range []*Plan{{}, {Tenant: "a"}, {Tenant: "b"}, {Network: "private"}, {Network: "subnet"}, {Egress: "10.0.0.0/8"}, {Base: Base{Image: "x"}}, {DiskBytes: 1}} {
 		k := p.Keys("")
 		for _, key := range []string{k.Root, k.ResultKey(), MemoryKey(k.Root, "f"), MemoryKey(k.Root, "g"), FlatKey(k.Root)} {
 			if keys[key] {
