@@ -8,35 +8,25 @@ import (
 
 	"goldsmith/internal/arm"
 	"goldsmith/internal/armapi"
-	"goldsmith/internal/armapi/authorization"
-	"goldsmith/internal/armapi/compute"
-	"goldsmith/internal/armapi/identity"
 	"goldsmith/internal/armapi/imagebuilder"
-	"goldsmith/internal/armapi/network"
-	"goldsmith/internal/armapi/resources"
-	"goldsmith/internal/armapi/storage"
+	"goldsmith/internal/armapi/providers"
 	"goldsmith/internal/blobapi"
 	"goldsmith/internal/store"
 )
 
 // providers are the resource providers of the service.
 func (s *Server) providers(settings store.Settings) []armapi.Provider {
-	records, blobs := s.db.Resources(), s.cfg.Engine.Blobs()
-	list := resources.Providers(resources.Config{
-		Subscription: settings.SubscriptionID, Tenant: settings.TenantID, Store: records,
-		Removed:  []func(context.Context, []string) error{storage.Removed(blobs)},
-		Register: func(ctx context.Context, namespace string) error { return s.api.SetRegistered(ctx, namespace, true) },
-	})
-	roles := authorization.Config{Subscription: settings.SubscriptionID, Tenant: settings.TenantID, Store: records, PrincipalType: s.principalType}
+	principalType := s.principalType
 	if len(s.settings.Issuers) > 0 {
-		roles.PrincipalType = nil // an issuer's users are in no directory here
+		principalType = nil // an issuer's users are in no directory here
 	}
-	list = append(list, imagebuilder.Providers(s.cfg.Engine)...)
-	return append(list, authorization.Provider(roles), identity.Provider(records, settings.TenantID),
-		compute.Provider(records, settings.SubscriptionID), network.Provider(records),
-		storage.Provider(storage.Config{Store: records, Blobs: blobs, Endpoint: func(account string) string {
-			return "https://" + account + ".blob." + s.settings.StorageSuffix + "/"
-		}}))
+	return append(imagebuilder.Providers(s.cfg.Engine), providers.All(providers.Config{
+		Subscription: settings.SubscriptionID, Tenant: settings.TenantID, Store: s.db.Resources(), Blobs: s.cfg.Engine.Blobs(),
+		BlobEndpoint:  func(account string) string { return "https://" + account + ".blob." + s.settings.StorageSuffix + "/" },
+		PrincipalType: principalType,
+		Register:      func(ctx context.Context, namespace string) error { return s.api.SetRegistered(ctx, namespace, true) },
+		Deleting:      []func(context.Context, string) error{s.cfg.Engine.DeleteGroup},
+	})...)
 }
 
 // principalType says what a principal of the directory is.
