@@ -110,6 +110,10 @@ func (w *plainWriter) line(e event.Event) string {
 		return "warning: " + e.Text
 	case event.Info:
 		return e.Text
+	case event.Topology:
+		return "" // network show draws it
+	case event.Connection:
+		return fmt.Sprintf("outside connection %s %s: %d bytes sent, %d received", e.Target, e.Text, e.Done, e.Total)
 	case event.Result:
 		name := strings.TrimSpace(e.Text + " " + e.Target)
 		if e.Err != nil {
