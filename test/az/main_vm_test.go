@@ -22,7 +22,7 @@ import (
 )
 
 // patience bounds what one command of az, or the service, may take.
-const patience = 15 * time.Minute
+const patience = 30 * time.Minute
 
 var (
 	binary string // the program under test
@@ -112,7 +112,7 @@ func start(t *testing.T) *service {
 			t.Fatal(err)
 		}
 	}
-	cmd := exec.Command(binary, "serve", "--data", s.data, "--listen", "127.0.0.1:0")
+	cmd := exec.Command(binary, "serve", "--data", s.data, "--listen", "127.0.0.1:0", "--boot-timeout", "25m")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	stdout := &output{more: make(chan struct{})}
 	var stderr bytes.Buffer
