@@ -4,7 +4,6 @@ package authorization
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
@@ -98,6 +97,9 @@ func (a *Authorizer) Check(ctx context.Context, r Request) (rbac.Decision, error
 	return d, a.journal.add(ctx, r, d)
 }
 
+// Journal is where the decisions are kept.
+func (a *Authorizer) Journal() audit.Store { return a.cfg.Audit }
+
 // Policy is the policy as of now, for questions that decide nothing, such as a
 // preflight. They are not kept.
 func (a *Authorizer) Policy(ctx context.Context) (*rbac.Policy, error) {
@@ -182,15 +184,6 @@ func (a *Authorizer) read(ctx context.Context) (rbac.State, error) {
 	return state, err
 }
 
-// Namespace is the resource provider of image templates.
-const Namespace = "Microsoft.VirtualMachineImages"
-
-// RegistrationID is the id of the record that says whether the Image Builder
-// service is registered in a subscription.
-func RegistrationID(subscription string) string {
-	return "/subscriptions/" + subscription + "/providers/" + Namespace
-}
-
 // registered are the subscriptions in which the service is registered.
 func (a *Authorizer) registered(ctx context.Context) ([]string, error) {
 	var out []string
@@ -210,32 +203,6 @@ func (a *Authorizer) registered(ctx context.Context) ([]string, error) {
 		}
 	}
 	return out, nil
-}
-
-// Registered reports whether the Image Builder service is registered in a
-// subscription.
-func Registered(ctx context.Context, resources resource.Store, subscription string) (bool, error) {
-	rec, err := resources.Get(ctx, RegistrationID(subscription))
-	if arm.IsCode(err, arm.CodeNotFound) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	return isRegistered(rec)
-}
-
-// TypeProvider is the type of the records of registered resource providers.
-const TypeProvider = "Microsoft.Resources/providers"
-
-func isRegistered(rec resource.Record) (bool, error) {
-	var p struct {
-		RegistrationState string `json:"registrationState"`
-	}
-	if err := json.Unmarshal(rec.Properties, &p); err != nil {
-		return false, arm.Errorf(arm.CodeCorrupt, "the stored registration does not parse: %w", err).At(rec.ID)
-	}
-	return p.RegistrationState == "Registered", nil
 }
 
 // errClosed is the error of a decision after Close.

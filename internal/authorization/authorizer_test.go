@@ -156,7 +156,7 @@ func TestRegistrationGrantsStagingOnly(t *testing.T) {
 		if p.check(elsewhere) {
 			t.Errorf("%q: another group is open", state)
 		}
-		if ok, err := authorization.Registered(t.Context(), p.Resources(), subscription); err != nil || ok != want {
+		if ok, err := authorization.Registered(t.Context(), p.Resources(), subscription, "2020-02-14"); err != nil || ok != want {
 			t.Errorf("%q: registered %v, %v", state, ok, err)
 		}
 	}

@@ -24,6 +24,7 @@ import (
 
 	"goldsmith/internal/arm"
 	"goldsmith/internal/artifact"
+	"goldsmith/internal/authorization"
 	"goldsmith/internal/blob"
 	"goldsmith/internal/catalog"
 	"goldsmith/internal/distribute"
@@ -116,6 +117,7 @@ type Engine struct {
 	frozen    *artifact.Store
 	blobs     *blob.Accounts
 	publisher *distribute.Publisher
+	access    *authorization.Authorizer
 
 	templates templateLocks
 	pending   *pendingTemplates
@@ -165,6 +167,7 @@ func Open(ctx context.Context, cfg Config) (_ *Engine, err error) {
 		return nil, err
 	}
 	e.resources, e.runs, e.layers = e.db.Resources(), e.db.Runs(), e.db.Layers()
+	e.access = authorization.Open(e.db)
 	if e.files, err = layer.NewFiles(filepath.Join(dir, "layers"), e.layers); err != nil {
 		return nil, err
 	}
@@ -225,6 +228,9 @@ func (e *Engine) Close() error {
 	}
 	if e.blobs != nil {
 		errs = append(errs, e.blobs.Close())
+	}
+	if e.access != nil {
+		errs = append(errs, e.access.Close())
 	}
 	if e.db != nil {
 		errs = append(errs, e.db.Close())

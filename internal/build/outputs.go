@@ -12,6 +12,7 @@ import (
 	"goldsmith/internal/event"
 	"goldsmith/internal/image"
 	"goldsmith/internal/image/format"
+	"goldsmith/internal/plan"
 	"goldsmith/internal/resource"
 	"goldsmith/internal/run"
 )
@@ -48,7 +49,7 @@ func (b *builder) distribute(ctx context.Context) error {
 			b.sink.Emit(event.Event{Kind: event.Result, Text: out.Kind + " " + out.Name, Target: out.ArtifactID + out.ArtifactURI})
 			continue
 		}
-		out, err := publisher.Publish(ctx, target, b.result(), b.job.Staging.Account)
+		out, err := b.publish(ctx, &publisher, target)
 		if cause := context.Cause(ctx); err != nil && cause != nil {
 			return cause
 		}
@@ -68,6 +69,15 @@ func (b *builder) distribute(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// publish publishes to one target, if the builder still may.
+func (b *builder) publish(ctx context.Context, publisher *distribute.Publisher, target plan.Output) (run.Output, error) {
+	if err := b.touchTarget(ctx, target.Pointer); err != nil {
+		return run.Output{Name: target.RunOutputName, Kind: string(target.Type), Error: err.Error()},
+			fmt.Errorf("distribute %s %q: %w", target.Type, target.RunOutputName, err)
+	}
+	return publisher.Publish(ctx, target, b.result(), b.job.Staging.Account)
 }
 
 // putRunOutput records a target's result under its template, replacing the one

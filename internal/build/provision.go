@@ -12,6 +12,7 @@ import (
 	"goldsmith/internal/distribute"
 	"goldsmith/internal/event"
 	"goldsmith/internal/imagetemplate"
+	"goldsmith/internal/preflight"
 	"goldsmith/internal/resource"
 )
 
@@ -203,6 +204,12 @@ var errOvertaken = errors.New("another change of the template followed")
 // provision makes the staging group and looks everything up.
 func (e *Engine) provision(ctx context.Context, id arm.ID, res imagetemplate.Result, s *templateState, l *lookup) error {
 	t := res.Template
+	// A change may take a template's identity away; its runs are refused then.
+	if s.State != StateUpdating || t.Identity != nil && len(t.Identity.UserAssigned) > 0 || preflight.ByService(t.APIVersion) {
+		if err := e.mustHaveAccess(ctx, accessQuestion{template: t, id: id}); err != nil {
+			return err
+		}
+	}
 	if err := e.ensureStaging(ctx, id, t, &s.Staging); err != nil {
 		return reject("BadStagingResourceGroup", fmt.Errorf("make the staging group: %w", err))
 	}

@@ -88,6 +88,11 @@ func (e *Engine) ensureStaging(ctx context.Context, template arm.ID, t *imagetem
 	own := map[string]string{tagTemplate: template.Name, tagTemplateGroup: template.Group}
 	switch have, err := e.resources.Get(ctx, s.Group); {
 	case arm.IsCode(err, arm.CodeNotFound):
+		if !s.Given {
+			if err := e.mayStage(ctx, s.Group); err != nil {
+				return err
+			}
+		}
 		own[tagCreatedBy] = builderName
 		maps.Copy(own, t.ManagedResourceTags)
 		if err := e.putResource(ctx, s.Group, distribute.TypeGroup, t.Location, own, map[string]any{"provisioningState": "Succeeded"}); err != nil {

@@ -33,8 +33,8 @@ type Request struct {
 	OnError OnError
 	// Keep is how long a failed step's state is kept; 0 is an hour.
 	Keep time.Duration
-	// Create makes the groups, galleries and definitions that the template names
-	// and that do not exist.
+	// Create makes the groups, galleries, definitions, identities and grants that
+	// the template needs and that do not exist.
 	Create bool
 	// unpublished keeps the image from every target.
 	unpublished bool
@@ -100,7 +100,7 @@ func (e *Engine) Submit(ctx context.Context, id string, req Request, sink event.
 	return rec, err
 }
 
-func (e *Engine) submit(ctx context.Context, runID string, req Request, sink event.Sink) (run.Record, error) {
+func (e *Engine) submit(ctx context.Context, runID string, req Request, sink event.Sink) (_ run.Record, err error) {
 	if req.Template.Template == nil {
 		return run.Record{}, arm.Errorf(arm.CodeValidationFailed, "the template has errors")
 	}
@@ -117,6 +117,15 @@ func (e *Engine) submit(ctx context.Context, runID string, req Request, sink eve
 		return run.Record{}, err
 	}
 	id, err := arm.ParseID(arm.ResourceID(e.subscription, req.Group, typeTemplate, req.Name))
+	if err != nil {
+		return run.Record{}, err
+	}
+	undo, err := e.admit(ctx, accessQuestion{template: req.Template.Template, id: id, other: req.Source != "", run: runID}, req.Create, sink)
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, undo(context.WithoutCancel(ctx)))
+		}
+	}()
 	if err != nil {
 		return run.Record{}, err
 	}

@@ -15,6 +15,7 @@ import (
 	"goldsmith/internal/image/qcow2"
 	"goldsmith/internal/layer"
 	"goldsmith/internal/machine"
+	"goldsmith/internal/preflight"
 	"goldsmith/internal/provision"
 	"goldsmith/internal/run"
 )
@@ -23,6 +24,9 @@ import (
 // state after the last step that need not run, by restoring the booted base, or by
 // booting it.
 func (b *builder) start(ctx context.Context) error {
+	if err := errors.Join(b.touch(ctx, preflight.Network, ""), b.touch(ctx, preflight.Identities, "")); err != nil {
+		return err
+	}
 	if b.job.Cache.MaxAge > 0 && b.job.Cache.FromStep == "" {
 		if done, err := b.share(ctx); done || err != nil {
 			return err

@@ -14,6 +14,7 @@ import (
 	"goldsmith/internal/image/disk"
 	"goldsmith/internal/imagetemplate"
 	"goldsmith/internal/plan"
+	"goldsmith/internal/preflight"
 	"goldsmith/internal/queue"
 	"goldsmith/internal/run"
 )
@@ -171,12 +172,18 @@ func (b *builder) prepare(ctx context.Context) error {
 	if err := b.undo.push(ctx, run.Undo{Kind: undoPins}); err != nil {
 		return err
 	}
+	if err := b.checkAccess(ctx); err != nil {
+		return err
+	}
 	// Before the source: a host that cannot run machines needs no download.
 	_, how, err := b.engine.vms.get(ctx)
 	if err != nil {
 		return err
 	}
 	b.decide("machines run by %s", how)
+	if err := b.touch(ctx, preflight.Source, ""); err != nil {
+		return fmt.Errorf("read the source: %w", err)
+	}
 	src, err := b.engine.resolveSource(ctx, b.template, b.job.Source, b.sink)
 	if err != nil {
 		return err

@@ -36,6 +36,7 @@ type buildFlags struct {
 	onError  string
 	keep     time.Duration
 	verify   bool
+	strict   bool
 }
 
 func (a *app) buildCommand() *cobra.Command {
@@ -45,9 +46,11 @@ func (a *app) buildCommand() *cobra.Command {
 		Short: "Build an image template and publish the image",
 		Long: `Build an image template on a virtual machine of this host and publish the image.
 
-The template is submitted and run once. Resource groups, galleries and image
-definitions that it names are created where they are missing. <subscriptionID>
-is the local subscription unless --set says otherwise.`,
+The template is submitted and run once. Resource groups, galleries, image
+definitions and identities that it names are created where they are missing, and
+the builder is granted what it needs; each is told in one line. With --strict the
+build takes only what is there and granted. <subscriptionID> is the local
+subscription unless --set says otherwise.`,
 		Args: args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, list []string) error { return a.build(cmd.Context(), list[0], flags) },
 	}
@@ -66,6 +69,7 @@ is the local subscription unless --set says otherwise.`,
 	f.StringVar(&flags.onError, "on-error", string(build.Keep), "what becomes of the guest of a failed step: keep, clean or ask")
 	f.DurationVar(&flags.keep, "keep", build.DefaultKeep, "how long the guest of a failed step is kept")
 	f.BoolVar(&flags.verify, "verify-cache", false, "build again without the cache, publishing nothing, and report every difference")
+	f.BoolVar(&flags.strict, "strict", false, "create and grant nothing: build only with what is there")
 	f.StringVar(&flags.progress, "progress", string(ProgressAuto), "how to show the build: auto, tty, plain or json")
 	f.BoolVar(&flags.json, "json", false, "one event per line; the same as --progress json")
 	return cmd
@@ -118,7 +122,7 @@ func (a *app) build(ctx context.Context, path string, flags buildFlags) error {
 			name = file.name(res.Template)
 		}
 		request.Template, request.Name, request.Group, request.Dir = res, name, flags.group, file.dir
-		request.Source, request.Outputs, request.Create = flags.source, outputs, true
+		request.Source, request.Outputs, request.Create = flags.source, outputs, !flags.strict
 		id := ""
 		var report *contents.Report
 		err = a.show(ctx, view, func(sink event.Sink) error {

@@ -103,9 +103,9 @@ func (a *app) root() *cobra.Command {
 	root.AddCommand(
 		a.buildCommand(), a.validateCommand(), a.catalogCommand(), a.imageCommand(),
 		a.templateCommand(), a.runsCommand(), a.networkCommand(), a.debugCommand(), a.cacheCommand(), a.garbageCommand(), a.doctorCommand(),
-		a.templateCommand(), a.runsCommand(), a.debugCommand(), a.cacheCommand(), a.garbageCommand(), a.doctorCommand(),
 		a.serveCommand(), a.azureCommand(), a.principalCommand(),
 	)
+	root.AddCommand(a.checkCommand(), a.permissionsCommand(), a.auditCommand())
 	return root
 }
 

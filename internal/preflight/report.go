@@ -109,6 +109,11 @@ func (n Need) Request() rbac.Request {
 	return rbac.Request{Principal: n.Principal.Object, Groups: n.Principal.Groups, Action: n.Action, Scope: n.Scope, Data: n.Data}
 }
 
+// Err is the error of a missing right, of arm.CodeUnauthorized.
+func (n Need) Err() error {
+	return arm.Errorf(arm.CodeUnauthorized, "%s", n.message()).At(n.Pointer)
+}
+
 // message says that the right is missing, in the real service's words first.
 func (n Need) message() string {
 	var said string

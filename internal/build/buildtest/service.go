@@ -14,9 +14,10 @@ import (
 // patience is how long Until waits.
 const patience = 60 * time.Second
 
-// PutGroup makes the lab's resource group.
+// PutGroup makes the lab's resource group, in which templates may do everything.
 func (l *Lab) PutGroup() {
 	l.Helper()
+	l.Allow()
 	_, _, err := l.Engine.Resources().Put(l.Context(), resource.Record{
 		ID: arm.GroupID(l.Engine.Subscription(), Group), Type: "Microsoft.Resources/resourceGroups", Name: Group, Location: Location,
 		Properties: []byte(`{"provisioningState":"Succeeded"}`),

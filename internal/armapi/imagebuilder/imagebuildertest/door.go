@@ -17,6 +17,7 @@ import (
 	"goldsmith/internal/armapi"
 	"goldsmith/internal/armapi/imagebuilder"
 	"goldsmith/internal/build/buildtest"
+	"goldsmith/internal/rbac"
 	"goldsmith/internal/resource"
 )
 
@@ -94,14 +95,19 @@ func (d *Door) Put(rec resource.Record) {
 	}
 }
 
-// PutIdentity makes a user-assigned identity in the lab's group.
+// principal is the object id of every identity of the door.
+const principal = "44444444-4444-4444-4444-444444444444"
+
+// PutIdentity makes a user-assigned identity in the lab's group, which may do
+// everything.
 func (d *Door) PutIdentity(name string) (id string) {
 	d.Helper()
 	id = d.ID("Microsoft.ManagedIdentity/userAssignedIdentities/" + name)
 	d.Put(resource.Record{
 		ID: id, Type: "Microsoft.ManagedIdentity/userAssignedIdentities", Name: name, Location: buildtest.Location,
-		Properties: []byte(`{"tenantId":"` + Tenant + `","principalId":"44444444-4444-4444-4444-444444444444","clientId":"55555555-5555-5555-5555-555555555555"}`),
+		Properties: []byte(`{"tenantId":"` + Tenant + `","principalId":"` + principal + `","clientId":"55555555-5555-5555-5555-555555555555"}`),
 	})
+	d.Assign(principal, rbac.Owner, "/subscriptions/"+d.Engine.Subscription())
 	return id
 }
 
