@@ -53,7 +53,7 @@ func (x exchange) decoded(t *testing.T) any {
 }
 
 // settleTime is how long a read may take to become what was recorded.
-const settleTime = 3 * time.Second
+const settleTime = time.Minute
 
 // scripts is where the recorded templates have their scripts.
 const scripts = "https://raw.githubusercontent.com/"
@@ -317,6 +317,7 @@ func (s *scene) prepare(rec recording) {
 				}
 				s.identities(rec.Exchanges[first[id]].Request)
 				s.targets(rec.Exchanges[first[id]].Request)
+				s.networks(rec.Exchanges[first[id]].Request)
 			}
 			continue
 		}
@@ -342,6 +343,7 @@ func (s *scene) make(id string, rec recording) {
 	_, version := s.shown(id, rec)
 	s.identities(raw)
 	s.targets(raw)
+	s.networks(raw)
 	x := exchange{Method: "PUT", Path: id, Query: "api-version=" + version, Request: raw}
 	a := s.send(x, s.bound.expand(id))
 	if a.Status != http.StatusCreated {

@@ -256,6 +256,31 @@ func (s *scene) targets(raw json.RawMessage) {
 	}
 }
 
+// networks makes the virtual networks that a body builds on.
+func (s *scene) networks(raw json.RawMessage) {
+	s.t.Helper()
+	var body struct {
+		Properties struct {
+			VMProfile struct {
+				VnetConfig struct{ SubnetID string }
+			}
+		}
+	}
+	if err := json.Unmarshal(raw, &body); err != nil {
+		s.t.Fatal(err)
+	}
+	id := s.bound.expand(body.Properties.VMProfile.VnetConfig.SubnetID)
+	if id == "" {
+		return
+	}
+	network, subnet, _ := strings.Cut(id, "/subnets/")
+	s.Put(resource.Record{
+		ID: network, Type: "Microsoft.Network/virtualNetworks", Name: network[strings.LastIndexByte(network, '/')+1:], Location: "westus",
+		Properties: []byte(`{"provisioningState":"Succeeded","addressSpace":{"addressPrefixes":["10.0.0.0/16"]},"subnets":[{"name":"` + subnet +
+			`","properties":{"addressPrefix":"10.0.0.0/24","privateLinkServiceNetworkPolicies":"Disabled"}}]}`),
+	})
+}
+
 func (s *scene) putGroupOf(id string) {
 	s.t.Helper()
 	name, _, _ := strings.Cut(strings.Split(id, "/resourceGroups/")[1], "/")
