@@ -277,7 +277,7 @@ func (b *builder) finish(ctx context.Context, err error, elapsed time.Duration) 
 // next start to take up again.
 func (b *builder) suspend(ctx context.Context) error {
 	err := report(b.sink, event.PhaseCleanup, 0, func() error {
-		return errors.Join(b.vm.close(), b.undo.unwind(context.WithoutCancel(ctx)))
+		return errors.Join(b.vm.close(), b.recorder.close(), b.undo.unwind(context.WithoutCancel(ctx)))
 	})
 	b.info("the service stops: its next start begins this build again")
 	if b.log != nil {
