@@ -62,7 +62,7 @@ az image builder run --resource-group images --name golden`)
 
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, binary, "image", "boot", outputs[0].ArtifactID, "--data", s.data, "--", "cat /etc/golden").CombinedOutput()
+	out, err := exec.CommandContext(ctx, binary, "image", "boot", outputs[0].ArtifactID, "--data", s.data, "--boot-timeout", "25m", "--", "cat /etc/golden").CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "made-by-az") {
 		t.Fatalf("the image in a machine: %v\n%s", err, out)
 	}
