@@ -113,6 +113,7 @@ func TestServiceKilled(t *testing.T) {
 					t.Errorf("step %s was sealed and ran %d times", name, ran[name])
 				}
 			}
+			l.Recovered() // what the killed process was making
 			l.CheckClean(ended)
 			if versions := l.Versions("resume"); len(versions) != 1 {
 				t.Errorf("%d versions are published: %v", len(versions), versions)
