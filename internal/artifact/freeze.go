@@ -3,6 +3,7 @@ package artifact
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"time"
 
@@ -27,6 +28,9 @@ type Freezer struct {
 	Store   *Store
 	// Dir is what relative file paths are relative to.
 	Dir string
+	// Own opens content that this installation keeps itself; it returns nil for a
+	// URI of anything else. What it opens is asked for nowhere else. May be nil.
+	Own func(ctx context.Context, uri string) (io.ReadCloser, error)
 	// Revalidate lets a server confirm what is stored (ETag, Last-Modified)
 	// instead of sending it again. Only for a store with one user: the answer
 	// 304 is all that proves the right to read.
@@ -50,6 +54,9 @@ func (z *Freezer) Freeze(ctx context.Context, uri, want string) (Frozen, error) 
 		}
 		want = d.Hex
 		ctx = context.WithValue(ctx, pinnedKey{}, true)
+	}
+	if frozen, ours, err := z.freezeOwn(ctx, uri, want); ours || err != nil {
+		return frozen, err
 	}
 	if loc.web == nil {
 		blob, err := z.freezeFile(ctx, loc, want)
@@ -75,6 +82,24 @@ func (z *Freezer) Freeze(ctx context.Context, uri, want string) (Frozen, error) 
 // withLimit bounds a fetch in time; the limit is told from the caller's deadline.
 func withLimit(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
 	return context.WithTimeoutCause(ctx, limit, fmt.Errorf("%w of %s", errSlow, limit))
+}
+
+// freezeOwn freezes what Own opens; ours is false when that is nothing.
+func (z *Freezer) freezeOwn(ctx context.Context, uri, want string) (f Frozen, ours bool, err error) {
+	if z.Own == nil {
+		return Frozen{}, false, nil
+	}
+	r, err := z.Own(ctx, uri)
+	if r == nil || err != nil {
+		return Frozen{}, false, err
+	}
+	defer func() { _ = r.Close() }()
+	limit := z.Fetcher.cfg.MaxBytes
+	blob, err := z.Store.Put(ctx, "the blob", &limited{r: r, left: limit, max: limit}, want)
+	if err != nil {
+		return Frozen{}, true, permanent(Redact(uri), err)
+	}
+	return Frozen{URI: Redact(uri), SHA256: blob.SHA256, Size: blob.Size, Path: blob.Path}, true, nil
 }
 
 func (z *Freezer) freezeFile(ctx context.Context, loc location, want string) (Blob, error) {

@@ -26,6 +26,7 @@ import (
 	"goldsmith/internal/artifact"
 	"goldsmith/internal/authorization"
 	"goldsmith/internal/blob"
+	"goldsmith/internal/blob/account"
 	"goldsmith/internal/catalog"
 	"goldsmith/internal/distribute"
 	"goldsmith/internal/document"
@@ -35,6 +36,7 @@ import (
 	"goldsmith/internal/layer"
 	"goldsmith/internal/machine"
 	"goldsmith/internal/network"
+	"goldsmith/internal/network/imds"
 	"goldsmith/internal/plan"
 	"goldsmith/internal/provision"
 	"goldsmith/internal/proxyvm"
@@ -65,6 +67,15 @@ type Config struct {
 	Host plan.Host
 	// Fetch configures downloads and artifact fetches.
 	Fetch artifact.Config
+	// BlobSuffix is the service's own domain of storage accounts, with its port
+	// if that is not 443; "" for none beside the public cloud's.
+	BlobSuffix string
+	// BlobAccess decides whether a template's identity may read a private blob of
+	// the data directory's own accounts; nil allows it.
+	BlobAccess BlobAuthorizer
+	// Tokens issues tokens of the identities that a template gives to its build
+	// VM; nil refuses such templates.
+	Tokens imds.Tokens
 	// Egress is what build VMs may reach outside.
 	Egress network.Egress
 	// Guest is what else the builder sets in a guest, during the build only.
@@ -116,6 +127,7 @@ type Engine struct {
 	fetcher   *artifact.Fetcher
 	frozen    *artifact.Store
 	blobs     *blob.Accounts
+	accounts  *account.Directory
 	publisher *distribute.Publisher
 	access    *authorization.Authorizer
 
@@ -183,6 +195,7 @@ func Open(ctx context.Context, cfg Config) (_ *Engine, err error) {
 	if e.blobs, err = blob.OpenDir(filepath.Join(dir, "blobs"), vhdRenderer{e.images}); err != nil {
 		return nil, err
 	}
+	e.accounts = account.NewDirectory(e.resources)
 	if e.catalog, err = e.openCatalog(); err != nil {
 		return nil, err
 	}
@@ -247,6 +260,9 @@ func (e *Engine) Catalog() *catalog.Catalog { return e.catalog }
 // Runs is the store of runs.
 func (e *Engine) Runs() run.Store { return e.runs }
 
+// StorageAccounts finds those accounts with their keys.
+func (e *Engine) StorageAccounts() *account.Directory { return e.accounts }
+
 // Resources is the store of resources.
 func (e *Engine) Resources() resource.Store { return e.resources }
 
@@ -272,9 +288,9 @@ func egressText(e network.Egress) string {
 	return strings.Join(slices.Compact(allowed), ",")
 }
 
-// freezer freezes artifacts of a template whose relative paths start at dir.
-func (e *Engine) freezer(dir string, sink event.Sink) *artifact.Freezer {
-	return &artifact.Freezer{Fetcher: e.fetcher, Store: e.frozen, Dir: dir, Revalidate: true, Sink: sink}
+// freezer freezes artifacts of t, whose relative paths start at dir.
+func (e *Engine) freezer(t *imagetemplate.Template, dir string, sink event.Sink) *artifact.Freezer {
+	return &artifact.Freezer{Fetcher: e.fetcher, Store: e.frozen, Dir: dir, Own: e.ownBlobs(t), Revalidate: true, Sink: sink}
 }
 
 // makeSeed makes the seed disk of every guest, and the digests of all that the

@@ -17,6 +17,7 @@ import (
 	"goldsmith/internal/event"
 	"goldsmith/internal/machine"
 	"goldsmith/internal/network"
+	"goldsmith/internal/network/imds"
 )
 
 // launcher starts machines on one image.
@@ -35,6 +36,8 @@ type launcher struct {
 	recorder *recorder // shows the traffic of the machine's network; may be nil
 	// terminal takes the console instead, when it is not nil.
 	terminal *os.File
+	// identities are those of the machine, nil for none.
+	identities []imds.Identity
 }
 
 // bootSpec says with which files a machine boots.
@@ -48,6 +51,7 @@ type bootSpec struct {
 func (l *launcher) openPrivate(_ context.Context, guest *vm) error {
 	cfg := l.observe()
 	cfg.Egress = l.engine.cfg.Egress
+	l.giveIdentities(guest, &cfg)
 	made, err := l.engine.newNetwork(cfg)
 	if err != nil {
 		return fmt.Errorf("make the build network: %w", err)

@@ -47,6 +47,9 @@ type lookup struct {
 // garbage collection removes.
 func (e *Engine) look(ctx context.Context, res imagetemplate.Result, l *lookup) error {
 	t := res.Template
+	if err := e.checkIdentities(t); err != nil {
+		return err
+	}
 	src, err := e.resolveSource(ctx, t, l.source, l.sink)
 	if err != nil {
 		return reject(badSource(t.Source.Type), err)
@@ -109,7 +112,7 @@ func badTarget(t imagetemplate.DistributeType) string {
 func (e *Engine) freeze(ctx context.Context, t *imagetemplate.Template, dir string, sink event.Sink) (map[string]plan.Artifact, error) {
 	artifacts := map[string]plan.Artifact{}
 	for _, ref := range plan.Artifacts(t) {
-		frozen, err := e.freezer(dir, sink).Freeze(ctx, ref.URI, ref.SHA256)
+		frozen, err := e.freezer(t, dir, sink).Freeze(ctx, ref.URI, ref.SHA256)
 		if err != nil {
 			code := "NoCustomizerScript"
 			if strings.HasPrefix(ref.Pointer, "/properties/validate") {

@@ -45,6 +45,7 @@ func (b *builder) openNetwork(ctx context.Context, guest *vm) error {
 		p.OnHealth = b.health
 		cfg.Proxy = &p
 	}
+	b.giveIdentities(guest, &cfg)
 	made, err := b.engine.newNetwork(cfg)
 	if err != nil {
 		return fmt.Errorf("make the build network: %w", err)

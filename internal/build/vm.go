@@ -12,6 +12,7 @@ import (
 	"goldsmith/internal/guest/ssh"
 	"goldsmith/internal/machine"
 	"goldsmith/internal/network"
+	"goldsmith/internal/network/imds"
 	"goldsmith/internal/provision"
 )
 
@@ -24,11 +25,13 @@ type vm struct {
 	machine machine.Machine
 	network network.Network
 	proxy   *proxy // nil without one
-	helper  *provision.Helper
-	session guest.Session
-	console *os.File
-	patch   *patch // the wire of a guest that was continued with its card
-	waagent bool   // the guest has the Azure agent
+	// metadata is the endpoint of the machine's identities; nil without any.
+	metadata *imds.Server
+	helper   *provision.Helper
+	session  guest.Session
+	console  *os.File
+	patch    *patch // the wire of a guest that was continued with its card
+	waagent  bool   // the guest has the Azure agent
 }
 
 // dial greets the helper in the guest.
@@ -67,6 +70,7 @@ func (v *vm) close() error {
 		errs = append(errs, v.network.Close())
 		v.network = nil
 	}
+	errs = append(errs, v.closeMetadata())
 	if v.console != nil {
 		errs = append(errs, v.console.Close())
 		v.console = nil

@@ -115,6 +115,9 @@ func (b *builder) run(ctx context.Context) error {
 	}
 	b.template = parsed.Template
 	b.template.Name = b.job.Name
+	if b.identities, err = b.engine.vmIdentities(ctx, b.template); err != nil {
+		return err
+	}
 	timeout := b.engine.buildTimeout(b.template.BuildTimeout)
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, arm.Errorf(arm.CodeTimeout,
 		"Failed in building/customizing image: Failed while waiting for packerizer: Timeout waiting for microservice to complete: 'context deadline exceeded'. the build used up its %s", b.template.BuildTimeout))

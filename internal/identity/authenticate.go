@@ -109,6 +109,9 @@ func (a *Authenticator) Token(ctx context.Context, raw string) (Caller, error) {
 		a.remember(raw, c)
 	}
 	p, err := a.service.directory.Get(ctx, c.Object)
+	if arm.IsCode(err, arm.CodeNotFound) { // a managed identity is a resource
+		p, err = a.service.directory.Find(ctx, c.Object)
+	}
 	if arm.IsCode(err, arm.CodeNotFound) {
 		return Caller{}, arm.Errorf(codeInvalidToken, "the access token is invalid: its principal has been deleted")
 	}

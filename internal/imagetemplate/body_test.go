@@ -53,10 +53,8 @@ func TestBodyRules(t *testing.T) {
 		{"negative disk", with("2020-02-14", `"vmProfile": {"osDiskSizeGB": -1}`), []want{failure("/properties/vmProfile/osDiskSizeGB", "it must be at least 0")}},
 		{"disk beyond 32 bits", with("2024-02-01", `"vmProfile": {"osDiskSizeGB": 3000000000}`), []want{failure("/properties/vmProfile/osDiskSizeGB",
 			"struct field VMProfile: unmarshalling type *v2024_02_01.ImageTemplateVMProfile: struct field OSDiskSizeGB: json: cannot unmarshal number 3000000000 into Go value of type int32")}},
-		{"identities of the machine", with("2021-10-01", `"vmProfile": {"userAssignedIdentities": ["`+identityID+`"]}`),
-			[]want{notYet("/properties/vmProfile/userAssignedIdentities", "the build machine is given no identities")}},
+		{"identities of the machine", with("2021-10-01", `"vmProfile": {"userAssignedIdentities": ["`+identityID+`"]}`), nil},
 		{"bad identity of the machine", with("2021-10-01", `"vmProfile": {"userAssignedIdentities": ["x"]}`), []want{
-			notYet("/properties/vmProfile/userAssignedIdentities", "the build machine is given no identities"),
 			{SeverityError, arm.CodeInvalidResourceID, "/properties/vmProfile/userAssignedIdentities/0", "it must be a resource id"}}},
 		{"optimize disabled", with("2025-10-01", `"optimize": {"vmBoot": {"state": "Disabled"}, "workload": {"state": "Disabled"}}`), nil},
 		{"optimize", with("2025-10-01", `"optimize": {"vmBoot": {"state": "Enabled"}, "workload": {"state": "Enabled", "scriptUri": "https://h/x"}}`), []want{

@@ -28,7 +28,6 @@ func (r *reader) executable(properties *members) {
 			r.notExecutable(m.place(key), "the build machine is removed after every failure")
 		}
 	}
-	r.executableNetwork(properties)
 	for _, m := range properties.objects("distribute") {
 		if m.text("replicationMode") == "Shallow" {
 			r.notExecutable(m.place("replicationMode"), "images are replicated in full")
@@ -54,13 +53,6 @@ func (r *reader) executableSource(m *members) {
 		}
 	case ISO:
 		r.notExecutable(m.at, "an ISO is not installed from")
-	}
-}
-
-func (r *reader) executableNetwork(properties *members) {
-	profile := properties.object("vmProfile")
-	if profile.given("userAssignedIdentities") {
-		r.notExecutable(profile.place("userAssignedIdentities"), "the build machine is given no identities")
 	}
 }
 

@@ -121,6 +121,7 @@ func New(ctx context.Context, cfg Config) (_ *Server, err error) {
 		return nil, err
 	}
 	s.access = authorization.Open(s.db)
+	cfg.Engine.Equip(s.settings.StorageSuffix, s.access, s.tenant)
 	if err := s.compose(settings); err != nil {
 		return nil, err
 	}
