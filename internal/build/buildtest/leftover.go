@@ -93,8 +93,15 @@ func (l *Lab) leftovers(runID string) []string {
 		}
 		delete(known, name)
 	}
-	for id := range known {
-		found = append(found, "the record of layer "+id+" without files")
+	if len(known) > 0 { // a service may have forgotten a layer in between
+		if layers, err = db.Layers().List(l.Context(), layer.Filter{}); err != nil {
+			l.Fatal(err)
+		}
+		for _, r := range layers {
+			if known[r.ID] {
+				found = append(found, "the record of layer "+r.ID+" without files")
+			}
+		}
 	}
 	if runID != "" {
 		pins, err := db.Layers().PinsOf(l.Context(), runID)
