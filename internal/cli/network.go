@@ -62,9 +62,11 @@ func (a *app) networkPut() *cobra.Command {
 				return arm.Errorf(arm.CodeUsage, "%s is not a JSON array of resources: %w", list[0], err)
 			}
 			return a.withEngine(ctx, func(e *build.Engine) error {
+				// Encoders write the placeholder's brackets as they are or escaped.
+				fill := strings.NewReplacer("<subscriptionID>", e.Subscription(), `\u003csubscriptionID\u003e`, e.Subscription())
 				for _, r := range all {
-					id := strings.ReplaceAll(r.ID, "<subscriptionID>", e.Subscription())
-					props := json.RawMessage(strings.ReplaceAll(string(r.Properties), "<subscriptionID>", e.Subscription()))
+					id := fill.Replace(r.ID)
+					props := json.RawMessage(fill.Replace(string(r.Properties)))
 					stored, err := e.PutNetworkResource(ctx, resource.Record{ID: id, Type: r.Type, Location: r.Location, Tags: r.Tags, Properties: props})
 					if err != nil {
 						return err
