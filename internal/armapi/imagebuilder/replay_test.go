@@ -3,6 +3,7 @@
 package imagebuilder_test
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"goldsmith/internal/arm"
 	"goldsmith/internal/armapi/imagebuilder"
 	"goldsmith/internal/armapi/imagebuilder/imagebuildertest"
 	"goldsmith/internal/artifact"
@@ -20,7 +22,15 @@ import (
 	"goldsmith/internal/build/buildtest"
 	"goldsmith/internal/catalog"
 	"goldsmith/internal/event"
+	"goldsmith/internal/network/imds"
 )
+
+// unasked issues no tokens.
+type unasked struct{}
+
+func (unasked) IdentityToken(context.Context, string, string) (imds.Token, error) {
+	return imds.Token{}, arm.Errorf(arm.CodeNotAllowed, "nobody asks for a token in a recording")
+}
 
 // recording is a conversation of a real client with the real service.
 type recording struct {
@@ -116,6 +126,8 @@ func newScene(t *testing.T, file string) *scene {
 		t.Fatal(err)
 	}
 	d := imagebuildertest.New(t, func(c *build.Config) { c.Fetch.Mirrors = append(c.Fetch.Mirrors, mirror) })
+	// Machines may have identities, as in a service; no recorded one asks for a token.
+	d.Engine.Equip("", nil, unasked{})
 	s := &scene{Door: d, t: t, file: file, bound: bindings{"sub": d.Engine.Subscription()}}
 	d.SetScript(buildtest.Script{Helper: s.gate.helper, Command: obedient})
 	if strings.HasPrefix(file, "cli-test_image_build_trigger") {
