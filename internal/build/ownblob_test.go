@@ -198,19 +198,27 @@ func TestIdentitiesOfTheBuildVM(t *testing.T) {
 		t.Errorf("nobody issues tokens: %+v, %v", rec, err)
 	}
 	l, _ = blobLab(t, func(c *build.Config) { c.Tokens = noTokens{} })
+	l.Register()
+	l.Assign("the-builder", rbac.Owner, "/subscriptions/"+l.Engine.Subscription())
 	l.Serve(1)
-	for name, want := range map[string]run.State{"builder": run.Succeeded, "deleted": run.Failed} {
-		rec, _, err := l.Engine.CreateTemplate(t.Context(), l.Submission("vm-"+name, identity(l, name)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		l.Provisioned(rec.ID)
-		started, err := l.Engine.StartRun(t.Context(), rec.ID)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if ended := l.Ended(started.ID); ended.State != want {
-			t.Errorf("%s: %+v", name, ended)
-		}
+	rec, _, err := l.Engine.CreateTemplate(t.Context(), l.Submission("vm-builder", identity(l, "builder")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Provisioned(rec.ID)
+	started, err := l.Engine.StartRun(t.Context(), rec.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ended := l.Ended(started.ID); ended.State != run.Succeeded {
+		t.Errorf("%+v", ended)
+	}
+	// An identity that is not there stops the submission.
+	rec, _, err = l.Engine.CreateTemplate(t.Context(), l.Submission("vm-deleted", identity(l, "deleted")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, served := l.Provisioned(rec.ID); served.State != build.StateFailed || served.Problem == nil || !strings.Contains(served.Problem.Message, "userAssignedIdentities/deleted") {
+		t.Errorf("%+v", served.Problem)
 	}
 }
