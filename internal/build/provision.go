@@ -49,6 +49,20 @@ func (e *Engine) CreateTemplate(ctx context.Context, sub Submission) (rec resour
 	if err != nil {
 		return rec, false, err
 	}
+	// The service's own notes on the template may come between the look and the
+	// write; the submission is judged again then.
+	for range 5 {
+		if rec, created, err = e.accept(ctx, sub, p); !arm.IsCode(err, arm.CodePreconditionFailed) {
+			break
+		}
+	}
+	return rec, created, err
+}
+
+// accept judges a submission by what is stored, and stores it.
+// CodePreconditionFailed says that what was judged has changed meanwhile.
+func (e *Engine) accept(ctx context.Context, sub Submission, p parts) (rec resource.Record, created bool, err error) {
+	t := sub.Template.Template
 	s := templateState{Version: t.APIVersion, Service: true, State: StateCreating, Operation: newOperation(sub.Operation)}
 	cond := resource.Condition{IfNoneMatch: true}
 	old, err := e.resources.Get(ctx, sub.ID.String())
