@@ -3,7 +3,6 @@ package blob
 import (
 	"context"
 	"errors"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -92,20 +91,17 @@ func (a *Accounts) HasAccount(ctx context.Context, account string) (bool, error)
 
 // Names lists the storage accounts by name.
 func (a *Accounts) Names(ctx context.Context) ([]string, error) {
+	markers, err := objects(ctx, a.bucket, "m/")
+	if err != nil {
+		return nil, fault("list storage accounts", "", err)
+	}
 	var names []string
-	markers := a.bucket.List(&blob.ListOptions{Prefix: "m/"})
-	for {
-		o, err := markers.Next(ctx)
-		if errors.Is(err, io.EOF) {
-			return names, nil
-		}
-		if err != nil {
-			return nil, fault("list storage accounts", "", err)
-		}
+	for _, o := range markers {
 		if name, ok := strings.CutSuffix(strings.TrimPrefix(o.Key, "m/"), "/.account"); ok {
 			names = append(names, name)
 		}
 	}
+	return names, nil
 }
 
 // DeleteAccount removes a storage account with all that is in it; CodeNotFound.

@@ -18,16 +18,16 @@ const StagedAge = 7 * 24 * time.Hour
 // staged blocks that were never committed, and what killed writers left. It runs
 // beside writers.
 func (a *Accounts) Collect(ctx context.Context, now time.Time, age time.Duration) (removed int, bytes int64, err error) {
+	all, err := objects(ctx, a.content, "s/")
+	if err != nil {
+		return 0, 0, fault("list content", "", err)
+	}
 	old := map[string][]*blob.ListObject{} // by the blob's key
-	err = a.walk(ctx, "s/", func(o *blob.ListObject) error {
+	for _, o := range all {
 		if now.Sub(o.ModTime) > age {
 			i := strings.LastIndex(o.Key, "/")
 			old[o.Key[:i]] = append(old[o.Key[:i]], o)
 		}
-		return nil
-	})
-	if err != nil {
-		return 0, 0, fault("list content", "", err)
 	}
 	var errs []error
 	for key, objects := range old {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
 	"strings"
 	"time"
 
@@ -149,19 +148,16 @@ func (a *Accounts) DeleteContainer(ctx context.Context, account, container strin
 
 // clear removes every object under prefix.
 func clear(ctx context.Context, bucket *blob.Bucket, prefix string) error {
-	all := bucket.List(&blob.ListOptions{Prefix: prefix})
-	for {
-		o, err := all.Next(ctx)
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err == nil {
-			err = bucket.Delete(ctx, o.Key)
-		}
-		if err != nil && gcerrors.Code(err) != gcerrors.NotFound {
+	all, err := objects(ctx, bucket, prefix)
+	if err != nil {
+		return err
+	}
+	for _, o := range all {
+		if err := bucket.Delete(ctx, o.Key); err != nil && gcerrors.Code(err) != gcerrors.NotFound {
 			return err
 		}
 	}
+	return nil
 }
 
 // Containers lists the containers of an account by name; CodeNotFound.
@@ -172,17 +168,14 @@ func (a *Accounts) Containers(ctx context.Context, account string) ([]string, er
 	if err := a.wantAccount(ctx, account); err != nil {
 		return nil, err
 	}
-	var names []string
 	prefix := containerMarker(account, "")
-	markers := a.bucket.List(&blob.ListOptions{Prefix: prefix})
-	for {
-		o, err := markers.Next(ctx)
-		if errors.Is(err, io.EOF) {
-			return names, nil
-		}
-		if err != nil {
-			return nil, fault("list containers", account, err)
-		}
-		names = append(names, strings.TrimPrefix(o.Key, prefix))
+	markers, err := objects(ctx, a.bucket, prefix)
+	if err != nil {
+		return nil, fault("list containers", account, err)
 	}
+	names := make([]string, len(markers))
+	for i, o := range markers {
+		names[i] = strings.TrimPrefix(o.Key, prefix)
+	}
+	return names, nil
 }

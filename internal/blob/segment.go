@@ -91,16 +91,16 @@ func (a *Accounts) writeSegment(ctx context.Context, n Name, kind string, conten
 
 // segments are all segments of a blob's, named by its record or not, by name.
 func (a *Accounts) segments(ctx context.Context, n Name) ([]segment, error) {
-	var all []segment
 	prefix := segmentPrefix(n)
-	err := a.walk(ctx, prefix, func(o *blob.ListObject) error {
+	there, err := objects(ctx, a.content, prefix)
+	if err != nil {
+		return nil, fault("list the content of blob", n.Blob, err)
+	}
+	var all []segment
+	for _, o := range there {
 		if name := strings.TrimPrefix(o.Key, prefix); isSegment(name) {
 			all = append(all, segment{Name: name, Size: o.Size})
 		}
-		return nil
-	})
-	if err != nil {
-		return nil, fault("list the content of blob", n.Blob, err)
 	}
 	slices.SortFunc(all, bySegment)
 	return all, nil
@@ -110,27 +110,6 @@ func (a *Accounts) segments(ctx context.Context, n Name) ([]segment, error) {
 func isSegment(name string) bool {
 	kind, rest, ok := strings.Cut(name, ".")
 	return ok && kind != "" && len(rest) == 24 && !strings.Contains(name, "/")
-}
-
-// walk calls f for every object of the content bucket under prefix.
-func (a *Accounts) walk(ctx context.Context, prefix string, f func(*blob.ListObject) error) error {
-	// Every page costs a walk of the whole directory, so pages are large.
-	const page = 200_000
-	for token := blob.FirstPageToken; ; {
-		objects, next, err := a.content.ListPage(ctx, token, page, &blob.ListOptions{Prefix: prefix})
-		if err != nil {
-			return err
-		}
-		for _, o := range objects {
-			if err := f(o); err != nil {
-				return err
-			}
-		}
-		if len(next) == 0 {
-			return nil
-		}
-		token = next
-	}
 }
 
 // contains reports whether all of some lie there, which is sorted.

@@ -11,8 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"gocloud.dev/blob"
-
 	"goldsmith/internal/arm"
 )
 
@@ -288,20 +286,17 @@ func (e Entry) token() string {
 // names are the sorted names of a container's blobs.
 func (a *Accounts) names(ctx context.Context, account, container, prefix string) ([]string, error) {
 	root := "b/" + account + "/" + container + "/"
-	all := a.bucket.List(&blob.ListOptions{Prefix: root})
+	all, err := objects(ctx, a.bucket, root)
+	if err != nil {
+		return nil, fault("list blobs", container, err)
+	}
 	var names []string
-	for {
-		o, err := all.Next(ctx)
-		if errors.Is(err, io.EOF) {
-			slices.Sort(names)
-			return names, nil
-		}
-		if err != nil {
-			return nil, fault("list blobs", container, err)
-		}
+	for _, o := range all {
 		// What does not decode is a temporary file of a writer, living or dead.
 		if name, ok := decodeKey(strings.TrimPrefix(o.Key, root)); ok && strings.HasPrefix(name, prefix) {
 			names = append(names, name)
 		}
 	}
+	slices.Sort(names)
+	return names, nil
 }
