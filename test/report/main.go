@@ -29,6 +29,7 @@ func main() {
 	var passed, failed, skipped int
 	output := map[string][]string{}
 	faulty := map[string]bool{} // packages with a failed test
+	var reasons []string        // of the failures, for the end of the report
 	slow := map[string]float64{}
 	in := bufio.NewScanner(os.Stdin)
 	in.Buffer(make([]byte, 1<<20), 64<<20)
@@ -69,6 +70,8 @@ func main() {
 			case "fail":
 				failed++
 				faulty[e.Package] = true
+				reasons = append(reasons, "FAIL "+key)
+				reasons = append(reasons, excerpt(output[key])...)
 				fmt.Printf("--- FAIL %s\n%s", key, strings.Join(output[key], ""))
 			}
 			slow[key] = e.Elapsed
@@ -89,6 +92,9 @@ func main() {
 			fmt.Printf("slow %-70s %7.1fs\n", key, slow[key])
 		}
 	}
+	for _, line := range reasons {
+		fmt.Println(line)
+	}
 	fmt.Printf("tests took %s\n", time.Since(start).Round(time.Second))
 	if skipped > 0 {
 		fmt.Printf("%d skipped: a skipped test proves nothing\n", skipped)
@@ -106,4 +112,19 @@ func unfinished(output map[string][]string, pkg string) {
 			fmt.Printf("--- UNFINISHED %s\n%s", key, strings.Join(output[key], ""))
 		}
 	}
+}
+
+// excerpt is what a failed test said itself: the first line of each of its
+// messages.
+func excerpt(output []string) (lines []string) {
+	const most, width = 10, 300
+	for _, text := range output {
+		if line := strings.TrimRight(text, "\n"); strings.Contains(line, "_test.go:") || strings.HasPrefix(line, "panic:") {
+			lines = append(lines, line[:min(len(line), width)])
+		}
+		if len(lines) == most {
+			break
+		}
+	}
+	return lines
 }

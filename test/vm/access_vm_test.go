@@ -38,7 +38,8 @@ func accessTemplate(t *testing.T, version, name string, source map[string]any, t
 // Without grants nothing boots, and the missing action is named; a build of one's
 // own grants exactly that, and then a strict build works.
 func TestAccessScenarios(t *testing.T) {
-	h := shared(t)
+	h := shared(t).copied(t)
+	t.Parallel()
 	const version = "2019-05-01-preview"
 	// Groups that nobody has a right in yet.
 	mark := fmt.Sprintf("access-%x", time.Now().UnixNano())

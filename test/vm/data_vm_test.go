@@ -41,9 +41,10 @@ func (h host) open(t *testing.T) *store.DB {
 }
 
 // copied is a host with a copy of h's data directory, which shares the files
-// that never change.
+// that never change. Nothing may work on h meanwhile.
 func (h host) copied(t *testing.T) host {
 	t.Helper()
+	warm(t, h)
 	data, err := os.MkdirTemp(filepath.Dir(h.data), "test-copy-")
 	if err != nil {
 		t.Fatal(err)

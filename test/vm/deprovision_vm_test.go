@@ -12,8 +12,8 @@ import (
 // replacement runs as root instead of the default, and the builder's own clean-up
 // comes after it all the same.
 func TestDeprovisionOverride(t *testing.T) {
+	h := shared(t).copied(t)
 	t.Parallel()
-	h := shared(t)
 	raw := filepath.Join(t.TempDir(), "override.raw")
 	p := h.build(t, h.template(t, templateSpec{Name: "vm-override", Customize: []step{
 		shell("own script", "cat >/tmp/DeprovisioningScript.sh <<'END'\necho overridden\nid -u >/etc/deprovisioned-by\nEND"),

@@ -30,8 +30,8 @@ func recipeDisk(t *testing.T) string {
 // TestGeneration1WithLargerDisk adds a disk as an image for machines with a BIOS
 // and builds from it with a larger disk than it has.
 func TestGeneration1WithLargerDisk(t *testing.T) {
+	h := shared(t).copied(t)
 	t.Parallel()
-	h := shared(t)
 	const urn = "VmTest:debian-12:bios:1.0.0"
 	h.must(t, "catalog", "add", urn, "--from", recipeDisk(t), "--generation", "1", "--replace")
 	t.Cleanup(func() { h.must(t, "catalog", "remove", urn) })

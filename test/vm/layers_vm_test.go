@@ -27,7 +27,8 @@ func (p *process) cachedSteps() string {
 // mounted file system) is there. Nothing changed, nothing boots. The cached image
 // holds what one built cold does. A failed step can be looked at.
 func TestStepCache(t *testing.T) {
-	h := shared(t)
+	h := shared(t).copied(t)
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "message")
 	// Its content is new, so that no earlier test's layers are found.
 	content := fmt.Sprintf("made at %d", time.Now().UnixNano())
@@ -78,7 +79,8 @@ func TestStepCache(t *testing.T) {
 
 // TestVerifyCache builds from the cache and cold, and finds no difference.
 func TestVerifyCache(t *testing.T) {
-	h := shared(t)
+	h := shared(t).copied(t)
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "config")
 	if err := os.WriteFile(file, []byte("a = 1\n"), 0o644); err != nil {
 		t.Fatal(err)

@@ -32,8 +32,10 @@ func TestTwoBuildsOfOneState(t *testing.T) {
 	}
 	var lines [2][]string
 	var began, ended [2]event.Event
-	for i, p := range builds {
+	for _, p := range builds {
 		p.ends(t, 0)
+	}
+	for i, p := range builds {
 		p.await(t, deciding("restored the booted base"))
 		began[i], ended[i] = p.await(t, ofKind(event.StepStarted)), p.await(t, ofKind(event.RunFinished))
 		lines[i] = strings.Split(strings.TrimSpace(p.text(1)), "\n")

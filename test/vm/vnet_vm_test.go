@@ -53,7 +53,8 @@ func vnetFile(t *testing.T, policies string) string {
 // TestExistingNetwork builds on a network of the user's, over private link, load
 // balancer and a real proxy VM, and looks from inside and at the traffic.
 func TestExistingNetwork(t *testing.T) {
-	h := shared(t)
+	h := shared(t).copied(t)
+	t.Parallel()
 	h.must(t, "network", "put", vnetFile(t, "Disabled"))
 	exposed, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -53,14 +53,18 @@ func (l *Linux) Generalise(ctx context.Context, g protocol.Generalise) (protocol
 func (l *Linux) idle(ctx context.Context) error {
 	ctx, stop := context.WithTimeout(ctx, stopTime)
 	defer stop()
-	const unit = "[Unit]\nDescription=Nothing runs\nDefaultDependencies=no\nAllowIsolate=yes\nRequires=-.mount\n"
+	units, err := run(ctx, "systemctl", "list-units", "--state=active,activating,reloading,deactivating", "--plain", "--no-legend", "--full",
+		"--type=service,socket,timer,path,scope")
+	if errors.Is(err, errNoProgram) {
+		return killStragglers(ctx)
+	}
 	if err := l.root.MkdirAll("run/systemd/system", 0o755); err != nil {
 		return err
 	}
-	if err := l.root.WriteFile("run/systemd/system/"+idleTarget, []byte(unit), 0o644); err != nil {
+	if err := l.root.WriteFile("run/systemd/system/"+idleTarget, []byte(idleUnit(units)), 0o644); err != nil {
 		return err
 	}
-	var errs []error
+	errs := []error{err}
 	for _, args := range [][]string{
 		{"journalctl", "--relinquish-var"},
 		{"systemctl", "daemon-reload"},
@@ -71,6 +75,23 @@ func (l *Linux) idle(ctx context.Context) error {
 		}
 	}
 	return errors.Join(append(errs, killStragglers(ctx))...)
+}
+
+// idleUnit is the target that is reached when none of units runs any more. They
+// are as list-units prints them, one a line. systemctl waits for the target
+// alone, and systemd starts a unit only when those that it is ordered against
+// have stopped: without the order, a service that writes when it stops, as the
+// one that logs shutdowns does, would do so after the logs were emptied.
+func idleUnit(units string) string {
+	var b strings.Builder
+	b.WriteString("[Unit]\nDescription=Nothing runs\nDefaultDependencies=no\nAllowIsolate=yes\nRequires=-.mount\n")
+	for line := range strings.Lines(units) {
+		// The helper's own unit stays.
+		if name := strings.Fields(line); len(name) > 0 && name[0] != residue.UnitName {
+			fmt.Fprintf(&b, "After=%s\n", name[0])
+		}
+	}
+	return b.String()
 }
 
 // PowerOff completes and freezes every file system and ends the guest. An

@@ -32,7 +32,7 @@ func NewLinux(dir string) (*Linux, error) {
 func (l *Linux) Close() error { return l.root.Close() }
 
 // maxOutput bounds what is kept of a program's output.
-const maxOutput = 16 << 10
+const maxOutput = 64 << 10
 
 // run runs a program and returns its output. Its error has the end of the output.
 func run(ctx context.Context, name string, args ...string) (string, error) {
