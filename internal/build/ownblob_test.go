@@ -222,3 +222,43 @@ func TestIdentitiesOfTheBuildVM(t *testing.T) {
 		t.Errorf("%+v", served.Problem)
 	}
 }
+
+// What a step did with the tokens of one identity is not another's.
+func TestLayersOfOtherIdentitiesAreNotReused(t *testing.T) {
+	const builder = "Microsoft.ManagedIdentity/userAssignedIdentities/builder"
+	l, _ := blobLab(t, everyStep, func(c *build.Config) { c.Tokens = noTokens{} })
+	l.Allow()
+	l.Put(l.ID(builder+"-two"), "Microsoft.ManagedIdentity/userAssignedIdentities", buildtest.Object{"principalId": "other", "clientId": "c"})
+	names := func(all ...string) buildtest.Object {
+		ids := []string{}
+		for _, n := range all {
+			ids = append(ids, l.ID(n))
+		}
+		return buildtest.Object{"userAssignedIdentities": ids}
+	}
+	for _, c := range []struct {
+		why     string
+		profile buildtest.Object
+		want    string
+	}{
+		{"no identity", names(), "|a b"},
+		{"one", names(builder), "|a b"},
+		{"the same", names(strings.ToUpper(builder[:9]) + builder[9:]), "a b|"},
+		{"two", names(builder, builder+"-two"), "|a b"},
+		{"two, in another order", names(builder+"-two", builder), "a b|"},
+		{"none again", names(), "a b|"},
+	} {
+		req := l.Request("one", buildtest.Template{Customize: steps("a", "b"), VMProfile: c.profile})
+		req.Cache.MaxAge = build.DefaultMaxAge
+		if _, got, events := mustBuild(t, l, req); got != c.want {
+			t.Errorf("%s: %s, want %s\n%s", c.why, got, c.want, events.Text())
+		}
+	}
+	// Made anew under its name it is another.
+	l.Put(l.ID(builder), "Microsoft.ManagedIdentity/userAssignedIdentities", buildtest.Object{"principalId": "made anew", "clientId": "d"})
+	req := l.Request("one", buildtest.Template{Customize: steps("a", "b"), VMProfile: names(builder)})
+	req.Cache.MaxAge = build.DefaultMaxAge
+	if _, got, events := mustBuild(t, l, req); got != "|a b" {
+		t.Errorf("made anew: %s\n%s", got, events.Text())
+	}
+}

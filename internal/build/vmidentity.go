@@ -5,11 +5,14 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"slices"
+	"strings"
 
 	"goldsmith/internal/arm"
 	"goldsmith/internal/imagetemplate"
 	"goldsmith/internal/network"
 	"goldsmith/internal/network/imds"
+	"goldsmith/internal/resource"
 )
 
 // checkIdentities refuses a template whose build VM gets identities when nobody
@@ -36,6 +39,17 @@ func (e *Engine) vmIdentities(ctx context.Context, t *imagetemplate.Template) ([
 		all = append(all, imds.Identity{ID: id, PrincipalID: m.PrincipalID, ClientID: m.ClientID})
 	}
 	return all, nil
+}
+
+// identityKeys is what layers know of a machine's identities: one that was
+// deleted and made anew under its name has other rights.
+func identityKeys(all []imds.Identity) []string {
+	var keys []string
+	for _, i := range all {
+		keys = append(keys, resource.Key(i.ID)+" "+strings.ToLower(i.PrincipalID))
+	}
+	slices.Sort(keys)
+	return slices.Compact(keys)
 }
 
 // giveIdentities puts the metadata endpoint of the machine's identities, if it

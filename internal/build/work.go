@@ -200,6 +200,7 @@ func (b *builder) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	inputs.Identities = identityKeys(b.identities)
 	p, warnings, problems := plan.New(b.template, inputs)
 	if len(problems) > 0 {
 		return joinProblems(problems)

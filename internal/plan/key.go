@@ -26,12 +26,14 @@ type root struct {
 	DiskBytes int64       `json:"diskBytes"`
 	Network   NetworkMode `json:"network"`
 	Egress    string      `json:"egress,omitempty"`
-	Tenant    string      `json:"tenant,omitempty"`
-	Refresh   string      `json:"refresh,omitempty"`
+	// Identities are part of it because a step may read with their tokens.
+	Identities []string `json:"identities,omitempty"`
+	Tenant     string   `json:"tenant,omitempty"`
+	Refresh    string   `json:"refresh,omitempty"`
 }
 
 func (p *Plan) root(refresh string) root {
-	return root{p.Base.Image, p.Seed, p.Settings, p.Shape, p.DiskBytes, p.Network, p.Egress, p.Tenant, refresh}
+	return root{p.Base.Image, p.Seed, p.Settings, p.Shape, p.DiskBytes, p.Network, p.Egress, p.Identities, p.Tenant, refresh}
 }
 
 // Keys derives the layer keys. They hold everything that changes a layer's

@@ -53,6 +53,8 @@ type Inputs struct {
 	// Egress is what the machine may reach beyond the policy, in one form; "" for
 	// nothing.
 	Egress string
+	// Identities are those of the machine, in one form and order; nil for none.
+	Identities []string
 	// Tenant is whose templates may share layers with this one.
 	Tenant string
 	// Values are the run's parameters and secrets, by name.
@@ -68,19 +70,20 @@ type Inputs struct {
 
 // Plan is what a run does, in order.
 type Plan struct {
-	Name      string        `json:"name"` // template name
-	Location  string        `json:"location"`
-	Base      Base          `json:"base"`
-	Shape     machine.Shape `json:"shape"`
-	DiskBytes int64         `json:"diskBytes"` // virtual size of the result's disk
-	Network   NetworkMode   `json:"network"`
-	Egress    string        `json:"egress,omitempty"`
-	Tenant    string        `json:"tenant,omitempty"`
-	Seed      string        `json:"seed"`
-	Settings  string        `json:"settings"`
-	Steps     []Step        `json:"steps"`
-	Outputs   []Output      `json:"outputs"`
-	Timeout   time.Duration `json:"timeout"`
+	Name       string        `json:"name"` // template name
+	Location   string        `json:"location"`
+	Base       Base          `json:"base"`
+	Shape      machine.Shape `json:"shape"`
+	DiskBytes  int64         `json:"diskBytes"` // virtual size of the result's disk
+	Network    NetworkMode   `json:"network"`
+	Egress     string        `json:"egress,omitempty"`
+	Identities []string      `json:"identities,omitempty"`
+	Tenant     string        `json:"tenant,omitempty"`
+	Seed       string        `json:"seed"`
+	Settings   string        `json:"settings"`
+	Steps      []Step        `json:"steps"`
+	Outputs    []Output      `json:"outputs"`
+	Timeout    time.Duration `json:"timeout"`
 }
 
 // Step is one customizer with everything it reads fixed.
@@ -110,17 +113,18 @@ const gib = int64(1) << 30
 // sentences for the user. The Plan is nil when there are problems.
 func New(t *imagetemplate.Template, in Inputs) (p *Plan, warnings []string, problems []*arm.Error) {
 	p = &Plan{
-		Name:      t.Name,
-		Location:  t.Location,
-		Base:      in.Base,
-		DiskBytes: in.Base.DiskBytes,
-		Network:   in.Network,
-		Egress:    in.Egress,
-		Tenant:    in.Tenant,
-		Seed:      in.Seed,
-		Settings:  in.Settings,
-		Outputs:   t.Distribute,
-		Timeout:   t.BuildTimeout,
+		Name:       t.Name,
+		Location:   t.Location,
+		Base:       in.Base,
+		DiskBytes:  in.Base.DiskBytes,
+		Network:    in.Network,
+		Egress:     in.Egress,
+		Identities: in.Identities,
+		Tenant:     in.Tenant,
+		Seed:       in.Seed,
+		Settings:   in.Settings,
+		Outputs:    t.Distribute,
+		Timeout:    t.BuildTimeout,
 	}
 	fail := func(code arm.Code, pointer, format string, args ...any) {
 		problems = append(problems, arm.Errorf(code, format, args...).At(pointer))

@@ -146,6 +146,7 @@ func TestKeys(t *testing.T) {
 		"seed":             {func(_ *imagetemplate.Template, in *Inputs) { in.Seed = "other" }, 0},
 		"settings":         {func(_ *imagetemplate.Template, in *Inputs) { in.Settings = "other" }, 0},
 		"network":          {func(_ *imagetemplate.Template, in *Inputs) { in.Network = "vnet" }, 0},
+		"identities":       {func(_ *imagetemplate.Template, in *Inputs) { in.Identities = []string{"a"} }, 0},
 		"machine":          {func(t *imagetemplate.Template, _ *Inputs) { t.VMProfile.Size = "Standard_B1ms" }, 0},
 		"disk":             {func(t *imagetemplate.Template, _ *Inputs) { t.VMProfile.OSDiskSizeGB = 8 }, 0},
 		"first command":    {func(t *imagetemplate.Template, _ *Inputs) { t.Customize[0].Inline = []string{"false"} }, 1},
