@@ -305,7 +305,7 @@ func TestOldEnvelopeAndRegistration(t *testing.T) {
 	if a.Field("code") != "MissingSubscriptionRegistration" || !strings.Contains(a.Text, "{\n \"code\"") {
 		t.Errorf("the old envelope is %s", a.Text)
 	}
-	if a := d.Want(409, "PUT", old, "{}"); a.Code() != "MissingSubscriptionRegistration" {
+	if a := d.Want(409, "PUT", old, "{}"); a.Code() != "MissingSubscriptionRegistration" || a.Field("error.details.0.target") != "Test.Old" {
 		t.Errorf("the new envelope is %s", a.Text)
 	}
 	d.Want(200, "GET", old, "")

@@ -100,7 +100,11 @@ func (a *API) checkRegistered(ctx context.Context, method string, rt route, name
 	if err != nil || ok {
 		return err
 	}
-	return arm.Errorf(codeNotRegistered, "the subscription is not registered to use namespace '%s'. See https://aka.ms/rps-not-found for how to register subscriptions.", namespace).At(namespace)
+	refused := arm.Errorf(codeNotRegistered, "the subscription is not registered to use namespace '%s'. See https://aka.ms/rps-not-found for how to register subscriptions.", namespace).At(namespace)
+	// Azure's SDKs, and Terraform with them, register what the first detail's target
+	// names and try again. Without details they fail.
+	refused.Details = []*arm.Error{arm.Errorf(codeNotRegistered, "%s", refused.Message).At(namespace)}
+	return refused
 }
 
 // providerDocument is a provider as clients read it. They take the first
