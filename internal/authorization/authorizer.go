@@ -12,6 +12,7 @@ import (
 
 	"goldsmith/internal/arm"
 	"goldsmith/internal/audit"
+	"goldsmith/internal/document"
 	"goldsmith/internal/rbac"
 	"goldsmith/internal/resource"
 	"goldsmith/internal/store"
@@ -34,9 +35,14 @@ const (
 	defaultKeep  = 1_000_000
 )
 
+// Memberships is the collection of documents that keeps who is in which group.
+const Memberships = "memberships"
+
 // Config configures an Authorizer.
 type Config struct {
 	Resources resource.Store
+	// Memberships are the documents that say who is in which group; nil for none.
+	Memberships document.Store
 	// Generation changes with every write that access depends on.
 	Generation func(ctx context.Context) (int64, error)
 	Audit      audit.Store
@@ -77,7 +83,7 @@ func New(cfg Config) *Authorizer {
 
 // Open makes an Authorizer over a database.
 func Open(db *store.DB) *Authorizer {
-	return New(Config{Resources: db.Resources(), Generation: db.AccessGeneration, Audit: db.Audit()})
+	return New(Config{Resources: db.Resources(), Memberships: db.Documents(Memberships), Generation: db.AccessGeneration, Audit: db.Audit()})
 }
 
 // Close writes what is not written yet.
@@ -180,8 +186,31 @@ func (a *Authorizer) read(ctx context.Context) (rbac.State, error) {
 		one.Scope = rbac.AssignmentScope(rec.ID) // where the record is counts, not what it says
 		state.Assignments = append(state.Assignments, one)
 	}
+	if state.Memberships, err = a.memberships(ctx); err != nil {
+		return state, err
+	}
 	state.Registered, err = a.registered(ctx)
 	return state, err
+}
+
+// memberships are who is in which group.
+func (a *Authorizer) memberships(ctx context.Context) ([]rbac.Membership, error) {
+	if a.cfg.Memberships == nil {
+		return nil, nil
+	}
+	records, err := a.cfg.Memberships.List(ctx, "")
+	if err != nil {
+		return nil, err
+	}
+	var all []rbac.Membership
+	for _, r := range records {
+		m, ok := rbac.ParseMembership(r.Key)
+		if !ok {
+			return nil, arm.Errorf(arm.CodeCorrupt, "the stored membership %q does not parse", r.Key)
+		}
+		all = append(all, m)
+	}
+	return all, nil
 }
 
 // registered are the subscriptions in which the service is registered.

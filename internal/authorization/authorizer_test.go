@@ -15,6 +15,7 @@ import (
 	"goldsmith/internal/arm"
 	"goldsmith/internal/audit"
 	"goldsmith/internal/authorization"
+	"goldsmith/internal/document"
 	"goldsmith/internal/rbac"
 	"goldsmith/internal/resource"
 	"goldsmith/internal/store"
@@ -127,6 +128,20 @@ func TestEveryProcessSeesAChangeAtOnce(t *testing.T) {
 	write("Microsoft.Compute/galleries/read", imageRead)
 	want(true)
 	one.remove(group + "/providers/" + rbac.TypeAssignment + "/b")
+	want(false)
+
+	// Who is in a group is part of it, whichever process says so.
+	const team = "aaaaaaaa-0000-0000-0000-0000000000ff"
+	one.assign("d", team, rbac.Reader, group)
+	want(false)
+	member := rbac.Membership{Member: alice, Group: team}.Key()
+	if _, err := two.Documents(authorization.Memberships).Put(t.Context(), member, []byte(`{}`), document.Condition{}); err != nil {
+		t.Fatal(err)
+	}
+	want(true)
+	if err := one.Documents(authorization.Memberships).Delete(t.Context(), member, document.Condition{}); err != nil {
+		t.Fatal(err)
+	}
 	want(false)
 
 	// A group's end takes the assignments in it along.

@@ -27,6 +27,7 @@ type checkFlags struct {
 	assignments string
 	identities  string
 	principal   string
+	memberOf    []string
 	format      Format
 }
 
@@ -48,7 +49,8 @@ these commands wrote of a real subscription:
   az identity list -o json > identities.json
 
 The assignments do not tell which principal an identity is: give --identities, or
-its object id with --principal.`,
+its object id with --principal. Neither do they tell who is in a group: --member-of
+names the groups that the principal is in.`,
 		Args: args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, list []string) error { return a.checkTemplate(cmd.Context(), list[0], flags) },
 	}
@@ -61,6 +63,7 @@ its object id with --principal.`,
 	f.StringVar(&flags.assignments, "assignments", "", "role assignments of a subscription: FILE of az role assignment list --all -o json")
 	f.StringVar(&flags.identities, "identities", "", "identities of a subscription: FILE of az identity list -o json")
 	f.StringVar(&flags.principal, "principal", "", "object id of the template's identity")
+	f.StringArrayVar(&flags.memberOf, "member-of", nil, "object id of a group that the template's identity, or the service principal, is in (repeatable)")
 	formatFlag(f, &flags.format)
 	return cmd
 }
@@ -96,8 +99,8 @@ func (a *app) checkTemplate(ctx context.Context, path string, flags checkFlags) 
 	if flags.roles != "" || flags.assignments != "" {
 		return a.checkExports(file, flags)
 	}
-	if flags.identities != "" || flags.principal != "" {
-		return arm.Errorf(arm.CodeUsage, "--identities and --principal go with --roles and --assignments")
+	if flags.identities != "" || flags.principal != "" || len(flags.memberOf) > 0 {
+		return arm.Errorf(arm.CodeUsage, "--identities, --principal and --member-of go with --roles and --assignments")
 	}
 	return a.withEngine(ctx, func(e *build.Engine) error {
 		t, err := a.parseForCheck(file, flags, e.Subscription())
@@ -168,6 +171,13 @@ func (a *app) checkExports(file templateFile, flags checkFlags) error {
 	}
 	if flags.identities == "" && flags.principal == "" && preflight.TemplateIdentity(t, env).ID != "" && !preflight.ByService(t.APIVersion) {
 		return arm.Errorf(arm.CodeUsage, "the exports do not tell which principal the template's identity is: give --identities FILE of az identity list -o json, or --principal OBJECT_ID")
+	}
+	who := preflight.TemplateIdentity(t, env)
+	if preflight.ByService(t.APIVersion) {
+		who = preflight.ServicePrincipal()
+	}
+	for _, g := range flags.memberOf {
+		state.Memberships = append(state.Memberships, rbac.Membership{Member: who.Object, Group: g})
 	}
 	return a.showChecked(file.path, flags.format, preflight.Check(t, env, rbac.Compile(state), preflight.Options{}), nil)
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"goldsmith/internal/arm"
+	"goldsmith/internal/authorization"
 	"goldsmith/internal/build"
 	"goldsmith/internal/identity"
 	"goldsmith/internal/rbac"
@@ -21,14 +23,17 @@ import (
 
 func (a *app) principalCommand() *cobra.Command {
 	return group("principal", "Manage who can use the service",
-		a.principalCreate(), a.principalList(), a.principalReset(), a.principalDelete())
+		a.principalCreate(), a.principalList(), a.principalReset(), a.principalDelete(),
+		a.principalAddMember(), a.principalRemoveMember())
 }
 
 // withDirectory runs f on the tenant's principals. A running service sees the
 // change with its next request.
 func (a *app) withDirectory(ctx context.Context, f func(*identity.Directory, *build.Engine) error) error {
 	return a.withEngine(ctx, func(e *build.Engine) error {
-		return f(&identity.Directory{Principals: e.Database().Documents(identity.Principals), Resources: e.Resources()}, e)
+		return f(&identity.Directory{
+			Principals: e.Database().Documents(identity.Principals), Memberships: e.Database().Documents(authorization.Memberships), Resources: e.Resources(),
+		}, e)
 	})
 }
 
@@ -189,10 +194,16 @@ type principalView struct {
 	App    string    `json:"appId,omitempty"`
 	SignIn string    `json:"signIn"`
 	Until  time.Time `json:"until,omitzero"`
+	Groups []string  `json:"groups,omitempty"` // names
 }
 
-func viewPrincipal(p identity.Principal) principalView {
+func viewPrincipal(p identity.Principal, all []identity.Principal) principalView {
 	v := principalView{Name: p.Name, Kind: string(p.Kind), ID: p.ID, App: p.App}
+	for _, g := range all {
+		if slices.Contains(p.Groups, g.ID) {
+			v.Groups = append(v.Groups, g.Name)
+		}
+	}
 	var how []string
 	for _, c := range p.Credentials {
 		if c.Certificate != nil {
@@ -229,7 +240,7 @@ func (a *app) principalList() *cobra.Command {
 				}
 				views := make([]principalView, len(all))
 				for i, p := range all {
-					views[i] = viewPrincipal(p)
+					views[i] = viewPrincipal(p, all)
 				}
 				return WriteList(a.env.Stdout, format, []Column[principalView]{
 					{"name", func(v principalView) string { return v.Name }},
@@ -237,6 +248,7 @@ func (a *app) principalList() *cobra.Command {
 					{"object id", func(v principalView) string { return v.ID }},
 					{"app id", func(v principalView) string { return v.App }},
 					{"signs in with", func(v principalView) string { return v.SignIn }},
+					{"groups", func(v principalView) string { return strings.Join(v.Groups, ", ") }},
 				}, views)
 			})
 		},

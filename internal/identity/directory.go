@@ -26,9 +26,10 @@ const DefaultSecretLifetime = 365 * 24 * time.Hour
 // identities among the resources, and the image builder of Azure's own
 // directory. Any number of processes may use one database at the same time.
 type Directory struct {
-	Principals document.Store
-	Resources  resource.Store
-	Now        func() time.Time // nil is time.Now
+	Principals  document.Store
+	Memberships document.Store // who is in which group; see rbac.Membership
+	Resources   resource.Store
+	Now         func() time.Time // nil is time.Now
 }
 
 func (d *Directory) now() time.Time {
@@ -62,6 +63,14 @@ func (d *Directory) List(ctx context.Context) ([]Principal, error) {
 		return nil, err
 	}
 	out = append(out, managed...)
+	members, err := d.memberships(ctx)
+	if err != nil {
+		return nil, err
+	}
+	groups := rbac.GroupsOf(members)
+	for i := range out {
+		out[i].Groups = groups[out[i].ID]
+	}
 	slices.SortStableFunc(out, func(a, b Principal) int { return strings.Compare(strings.ToLower(a.Name), strings.ToLower(b.Name)) })
 	return out, nil
 }
@@ -94,11 +103,16 @@ func (d *Directory) Get(ctx context.Context, id string) (Principal, error) {
 	if err != nil {
 		return Principal{}, err
 	}
-	return decode(r)
+	p, err := decode(r)
+	if err != nil {
+		return p, err
+	}
+	p.Groups, err = d.groupsOf(ctx, p.ID)
+	return p, err
 }
 
 // Find returns the principal that goes by ref: an object id, an application id,
-// a name or a user name. The error is CodeNotFound.
+// a name, a user name, or the id of a managed identity. The error is CodeNotFound.
 func (d *Directory) Find(ctx context.Context, ref string) (Principal, error) {
 	all, err := d.List(ctx)
 	if err != nil {
@@ -110,8 +124,8 @@ func (d *Directory) Find(ctx context.Context, ref string) (Principal, error) {
 	return Principal{}, arm.Errorf(arm.CodeNotFound, "there is no principal %q; see goldsmith principal list", ref)
 }
 
-// Create adds a principal, fills in its ids, and returns it as stored. The name
-// must be new: CodeConflict otherwise.
+// Create adds a principal, fills in its ids, puts it into its groups, and returns
+// it as stored. The name must be new: CodeConflict otherwise.
 func (d *Directory) Create(ctx context.Context, p Principal) (Principal, error) {
 	if p.ID == "" {
 		p.ID = uuid.NewString()
@@ -137,7 +151,15 @@ func (d *Directory) Create(ctx context.Context, p Principal) (Principal, error) 
 			}
 		}
 	}
-	return p, d.put(ctx, p, document.Condition{IfNoneMatch: true})
+	if err := d.put(ctx, p, document.Condition{IfNoneMatch: true}); err != nil {
+		return p, err
+	}
+	for _, g := range p.Groups {
+		if err := d.AddMember(ctx, g, p.ID); err != nil {
+			return p, err
+		}
+	}
+	return p, nil
 }
 
 // Delete removes a principal: its tokens are worth nothing from then on. Members
@@ -147,21 +169,8 @@ func (d *Directory) Delete(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	if p.Kind == Group {
-		all, err := d.List(ctx)
-		if err != nil {
-			return err
-		}
-		for _, member := range all {
-			if !slices.Contains(member.Groups, p.ID) {
-				continue
-			}
-			if err := d.change(ctx, member.ID, func(m *Principal) {
-				m.Groups = slices.DeleteFunc(m.Groups, func(g string) bool { return g == p.ID })
-			}); err != nil {
-				return err
-			}
-		}
+	if err := d.leave(ctx, p.ID); err != nil {
+		return err
 	}
 	return d.Principals.Delete(ctx, p.ID, document.Condition{})
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"goldsmith/internal/arm"
+	"goldsmith/internal/rbac"
 )
 
 // directoryObject is a principal as Microsoft Graph shows it.
@@ -88,6 +89,8 @@ func (s *Service) graph(w http.ResponseWriter, r *http.Request, parts []string) 
 			}
 		}
 		writeJSON(w, http.StatusOK, map[string]any{"@odata.context": s.cfg.BaseURL + "/v1.0/$metadata#" + parts[0], "value": values})
+	case name == "groups" && len(parts) == 3 && strings.EqualFold(parts[2], "members"):
+		s.members(w, r, all, parts[1])
 	case known && len(parts) == 2:
 		s.one(w, all, kind, parts[1])
 	default:
@@ -105,6 +108,26 @@ func (s *Service) one(w http.ResponseWriter, all []Principal, kind Kind, ref str
 		return
 	}
 	writeJSON(w, http.StatusOK, objectOf(all[i]))
+}
+
+// members answers with who is in a group, not by another group.
+func (s *Service) members(w http.ResponseWriter, r *http.Request, all []Principal, group string) {
+	if !slices.ContainsFunc(all, func(p Principal) bool { return p.Kind == Group && strings.EqualFold(p.ID, group) }) {
+		s.one(w, nil, Group, group)
+		return
+	}
+	memberships, err := s.directory.memberships(r.Context())
+	if err != nil {
+		graphError(w, http.StatusInternalServerError, "InternalServerError", "the directory could not be read")
+		return
+	}
+	values := []directoryObject{}
+	for _, p := range all {
+		if slices.Contains(memberships, rbac.Membership{Member: p.ID, Group: strings.ToLower(group)}) {
+			values = append(values, objectOf(p))
+		}
+	}
+	writeJSON(w, http.StatusOK, map[string]any{"value": values})
 }
 
 // byIDs answers with the objects that have the ids of the body.

@@ -42,7 +42,7 @@ func tenantFor(t testing.TB, issuers ...Issuer) (s *Service, p Principal, secret
 	c = &clock{time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
 	s, err := New(t.Context(), Config{
 		BaseURL: base, Tenant: tenant, Domain: "goldsmith.local", Storage: "local.test:8443",
-		Principals: db.Documents("principals"), Keys: db.Documents("signing-keys"), Resources: db.Resources(), Issuers: issuers, Now: c.now,
+		Principals: db.Documents("principals"), Memberships: db.Documents("memberships"), Keys: db.Documents("signing-keys"), Resources: db.Resources(), Issuers: issuers, Now: c.now,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -28,8 +28,9 @@ type Principal struct {
 	Name string `json:"name"`            // display name, unique in the tenant regardless of case
 	App  string `json:"appId,omitempty"` // application (client) id of a service principal
 	UPN  string `json:"userPrincipalName,omitempty"`
-	// Groups are the object ids of the groups that it is a member of.
-	Groups []string `json:"groups,omitempty"`
+	// Groups are the object ids of the groups that it is in, by another group too.
+	// They are kept apart from it: managed identities have no document.
+	Groups []string `json:"-"`
 	// Credentials are what a service principal signs in with.
 	Credentials []Credential `json:"credentials,omitempty"`
 	// Federated are the subjects of external issuers that are this principal.
@@ -89,9 +90,9 @@ func (p Principal) check() error {
 }
 
 // is reports whether the principal goes by ref: its object id, application id,
-// name or user name.
+// name, user name, or the resource id of its managed identity.
 func (p Principal) is(ref string) bool {
-	for _, s := range []string{p.ID, p.App, p.Name, p.UPN} {
+	for _, s := range []string{p.ID, p.App, p.Name, p.UPN, p.Origin} {
 		if s != "" && strings.EqualFold(s, ref) {
 			return true
 		}

@@ -22,9 +22,10 @@ type Config struct {
 	Domain  string   // another name of the tenant, such as "goldsmith.local"; may be empty
 	Storage string   // suffix of storage hosts, without "blob." ("local.test:8443"); may be empty
 
-	Principals document.Store // the principals
-	Keys       document.Store // the signing keys
-	Resources  resource.Store // where managed identities are
+	Principals  document.Store // the principals
+	Memberships document.Store // who is in which group
+	Keys        document.Store // the signing keys
+	Resources   resource.Store // where managed identities are
 	// Issuers are external ones whose tokens are accepted.
 	Issuers []Issuer
 	Now     func() time.Time // nil is time.Now
@@ -48,7 +49,7 @@ func New(ctx context.Context, cfg Config) (*Service, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	s := &Service{cfg: cfg, directory: &Directory{Principals: cfg.Principals, Resources: cfg.Resources, Now: cfg.Now}}
+	s := &Service{cfg: cfg, directory: &Directory{Principals: cfg.Principals, Memberships: cfg.Memberships, Resources: cfg.Resources, Now: cfg.Now}}
 	for _, i := range cfg.Issuers {
 		e, err := newExternal(i, cfg.Now)
 		if err != nil {

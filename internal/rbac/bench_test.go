@@ -32,8 +32,12 @@ func bigState(n int) (State, Request) {
 		s.Assignments = append(s.Assignments, assign(n+10+i, alice, s.Roles[100+i].ID, group+"/providers/Microsoft.Compute/galleries/g"))
 	}
 	s.Assignments = append(s.Assignments, assign(n+20, team, StorageBlobDataReader, container))
+	for i := range 200 {
+		s.Memberships = append(s.Memberships, Membership{fmt.Sprintf("bbbbbbbb-0000-0000-0000-%012d", i), team})
+	}
+	s.Memberships = append(s.Memberships, Membership{alice, team})
 	return s, Request{
-		Principal: alice, Groups: []string{"cccccccc-0000-0000-0000-000000000001", team},
+		Principal: alice, Groups: []string{"cccccccc-0000-0000-0000-000000000001"},
 		Action: "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read", Scope: container + "/blobs/install.sh", Data: true,
 	}
 }

@@ -10,7 +10,7 @@ import (
 // Request asks whether a principal may do something.
 type Request struct {
 	Principal string   // object id
-	Groups    []string // object ids of the groups that the principal is in
+	Groups    []string // object ids of groups that it is in beside those of State.Memberships
 	Action    string   // e.g. "Microsoft.Compute/images/read"
 	Scope     string   // resource id that the action is on
 	Data      bool     // a data action: the content of a resource, such as a blob
@@ -30,6 +30,8 @@ type State struct {
 	// Registered are the ids of subscriptions in which the Image Builder service
 	// is registered: there it may make and delete staging groups, and nothing else.
 	Registered []string
+	// Memberships are who is in which group.
+	Memberships []Membership
 }
 
 // Policy is a compiled State. It never changes, so that any number of
@@ -37,6 +39,7 @@ type State struct {
 type Policy struct {
 	principals map[string]grants
 	registered map[string]bool
+	groups     map[string][]string // of a principal or group, by its object id in lower case
 }
 
 // grants are one principal's assignments, by scope key.
@@ -57,7 +60,7 @@ func Compile(s State) *Policy {
 	for _, r := range s.Roles {
 		roles[r.GUID()] = compileRole(r)
 	}
-	p := &Policy{principals: map[string]grants{}, registered: map[string]bool{}}
+	p := &Policy{principals: map[string]grants{}, registered: map[string]bool{}, groups: GroupsOf(s.Memberships)}
 	for _, sub := range s.Registered {
 		p.registered[strings.ToLower(sub)] = true
 	}
@@ -93,11 +96,11 @@ func (p *Policy) Check(r Request) Decision {
 	var scopeBuf, actionBuf [keyBytes]byte
 	scope := bytes.TrimRight(lower(scopeBuf[:0], r.Scope), "/")
 	action := lower(actionBuf[:0], r.Action)
-	if d := p.check(r.Principal, scope, action, r.Data); d.Allowed {
+	if d := p.checkMember(r.Principal, scope, action, r.Data); d.Allowed {
 		return d
 	}
 	for _, g := range r.Groups {
-		if d := p.check(g, scope, action, r.Data); d.Allowed {
+		if d := p.checkMember(g, scope, action, r.Data); d.Allowed {
 			return d
 		}
 	}
@@ -107,13 +110,32 @@ func (p *Policy) Check(r Request) Decision {
 	return Decision{}
 }
 
-// check decides for one principal or group.
-func (p *Policy) check(principal string, scope, action []byte, data bool) Decision {
-	g := p.principals[principal] // object ids come in lower case mostly
-	if g == nil {
-		var buf [64]byte
-		g = p.principals[string(lower(buf[:0], principal))]
+// checkMember decides for one principal or group and the groups that it is in.
+func (p *Policy) checkMember(principal string, scope, action []byte, data bool) Decision {
+	if d := p.check(principal, scope, action, data); d.Allowed {
+		return d
 	}
+	for _, g := range byObject(p.groups, principal) {
+		if d := p.check(g, scope, action, data); d.Allowed {
+			return d
+		}
+	}
+	return Decision{}
+}
+
+// byObject is m at an object id, whose letters may be of any case.
+func byObject[V ~[]string | grants](m map[string]V, object string) V {
+	v, ok := m[object] // object ids come in lower case mostly
+	if !ok {
+		var buf [64]byte
+		v = m[string(lower(buf[:0], object))]
+	}
+	return v
+}
+
+// check decides for one principal or group, without the groups that it is in.
+func (p *Policy) check(principal string, scope, action []byte, data bool) Decision {
+	g := byObject(p.principals, principal)
 	if g == nil {
 		return Decision{}
 	}

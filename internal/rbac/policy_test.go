@@ -84,6 +84,35 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+func TestMembersOfGroups(t *testing.T) {
+	const outer = "aaaaaaaa-0000-0000-0000-0000000000fe"
+	r := Request{Principal: strings.ToUpper(alice), Action: "Microsoft.Compute/images/read", Scope: group}
+	for _, tt := range []struct {
+		name    string
+		members []Membership
+		allowed bool
+	}{
+		{"nobody", nil, false},
+		{"another one", []Membership{{"aaaaaaaa-0000-0000-0000-000000000002", outer}}, false},
+		{"a member", []Membership{{alice, strings.ToUpper(outer)}}, true},
+		{"a member of a member", []Membership{{alice, team}, {team, outer}}, true},
+		{"groups in each other", []Membership{{team, outer}, {outer, team}, {alice, team}}, true},
+		{"the other way", []Membership{{outer, alice}}, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := Compile(State{Assignments: []Assignment{assign(1, outer, Reader, group)}, Memberships: tt.members})
+			if got := p.Check(r).Allowed; got != tt.allowed {
+				t.Errorf("allowed: %v", got)
+			}
+		})
+	}
+	for _, m := range []Membership{{alice, team}, {"", team}, {alice, ""}} {
+		if got, ok := ParseMembership(m.Key()); ok != (m == Membership{alice, team}) || ok && got != m {
+			t.Errorf("%+v is %+v, %v", m, got, ok)
+		}
+	}
+}
+
 func TestWidestAssignmentIsNamed(t *testing.T) {
 	wide, narrow := assign(2, alice, Reader, sub), assign(1, alice, Reader, group)
 	d := Compile(State{Assignments: []Assignment{narrow, wide}}).Check(Request{Principal: alice, Action: "a/read", Scope: group})
@@ -123,7 +152,7 @@ func TestPatternsMatchLikeTheirDefinition(t *testing.T) {
 // slowCheck is Check by its definition.
 func slowCheck(s State, r Request) bool {
 	for _, a := range s.Assignments {
-		if a.Principal != r.Principal && !contains(r.Groups, a.Principal) || !Covers(a.Scope, r.Scope) {
+		if !contains(everybody(s, r), a.Principal) || !Covers(a.Scope, r.Scope) {
 			continue
 		}
 		for _, role := range s.Roles {
@@ -142,6 +171,20 @@ func slowCheck(s State, r Request) bool {
 		}
 	}
 	return false
+}
+
+// everybody are the principal and all groups that it is in.
+func everybody(s State, r Request) []string {
+	all := append([]string{r.Principal}, r.Groups...)
+	for grown := true; grown; {
+		grown = false
+		for _, m := range s.Memberships {
+			if contains(all, m.Member) && !contains(all, m.Group) {
+				all, grown = append(all, m.Group), true
+			}
+		}
+	}
+	return all
 }
 
 func contains(list []string, s string) bool {
@@ -179,6 +222,9 @@ func drawState(t *rapid.T) State {
 	for i := range rapid.IntRange(0, 8).Draw(t, "assignments") {
 		s.Assignments = append(s.Assignments, assign(i, principalGen.Draw(t, "principal"),
 			s.Roles[rapid.IntRange(0, len(s.Roles)-1).Draw(t, "role")].ID, scopeGen.Draw(t, "scope")))
+	}
+	for range rapid.IntRange(0, 4).Draw(t, "memberships") {
+		s.Memberships = append(s.Memberships, Membership{principalGen.Draw(t, "member"), principalGen.Draw(t, "of")})
 	}
 	return s
 }

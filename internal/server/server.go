@@ -105,7 +105,7 @@ func New(ctx context.Context, cfg Config) (_ *Server, err error) {
 	}
 	if s.tenant, err = identity.New(ctx, identity.Config{
 		BaseURL: s.settings.URL, Aliases: s.aliases(port), Tenant: settings.TenantID, Domain: s.settings.Domain, Storage: s.settings.StorageSuffix,
-		Principals: s.db.Documents(identity.Principals), Keys: s.db.Documents(identity.SigningKeys), Resources: s.db.Resources(),
+		Principals: s.db.Documents(identity.Principals), Memberships: s.db.Documents(authorization.Memberships), Keys: s.db.Documents(identity.SigningKeys), Resources: s.db.Resources(),
 		Issuers: s.settings.Issuers,
 	}); err != nil {
 		return nil, err

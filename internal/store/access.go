@@ -12,8 +12,8 @@ import (
 )
 
 // AccessGeneration is a number that changes with every write, of any process,
-// to a role definition, a role assignment or the registration of the Image
-// Builder service.
+// to a role definition, a role assignment, the registration of the Image Builder
+// service or the membership in a group.
 func (d *DB) AccessGeneration(ctx context.Context) (int64, error) {
 	var n int64
 	err := d.generation.QueryRowContext(ctx).Scan(&n)
