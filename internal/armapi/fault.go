@@ -27,6 +27,7 @@ const (
 	codeNotRegistered     arm.Code = "MissingSubscriptionRegistration"
 	codeParentNotFound    arm.Code = "ParentResourceNotFound"
 	codeGroupBeingDeleted arm.Code = "ResourceGroupBeingDeleted"
+	codeDeletionBlocked   arm.Code = "ResourceGroupDeletionBlocked"
 	codeUnavailable       arm.Code = "ServerShuttingDown"
 	codeLocationRequired  arm.Code = "LocationRequired"
 	codeLocationFixed     arm.Code = "InvalidResourceLocation"
@@ -53,6 +54,7 @@ var statuses = map[arm.Code]int{
 	codeBodyIncomplete:    http.StatusRequestTimeout,
 	codeNotRegistered:     http.StatusConflict,
 	codeGroupBeingDeleted: http.StatusConflict,
+	codeDeletionBlocked:   http.StatusConflict,
 	codeLocationFixed:     http.StatusConflict,
 	codeNested:            http.StatusConflict,
 	arm.CodeConflict:      http.StatusConflict,
@@ -162,6 +164,17 @@ func ErrGroupNotFound(name string) error {
 // ErrGroupBeingDeleted is the 409 of a write in a group that is being deleted.
 func ErrGroupBeingDeleted(name string) error {
 	return arm.Errorf(codeGroupBeingDeleted, "the resource group '%s' is in deprovisioning state and cannot perform this operation.", name)
+}
+
+// ErrGroupInUse is the 409 that a deletion of the group at id ends with when
+// something in it cannot go. why is its cause and its only detail.
+func ErrGroupInUse(id string, why error) error {
+	e := arm.Errorf(codeDeletionBlocked, "the resource group stays as it is, because something in it cannot be deleted now: %w", why).At(id)
+	var detail *arm.Error
+	if errors.As(why, &detail) {
+		e.Details = []*arm.Error{detail}
+	}
+	return e
 }
 
 // ErrForbidden is the 403 of a caller who may not do action at scope.

@@ -114,7 +114,11 @@ func readBody(w http.ResponseWriter, hr *http.Request) ([]byte, error) {
 	// A recorder in a test has no deadline to set; a connection always has.
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
 	body, err := io.ReadAll(http.MaxBytesReader(w, hr.Body, MaxBody))
-	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
+	if err == nil {
+		// Otherwise the time stays over: the server shall not wait for the rest before
+		// it answers.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
+	}
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):

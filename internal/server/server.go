@@ -271,10 +271,10 @@ func (s *Server) compose(settings store.Settings) error {
 		return err
 	}
 	s.handler = s.observe(map[string]http.Handler{
-		areaOperations: slowClients(s.operations()),
-		areaSignIn:     slowClients(s.tenant.Handler()),
-		areaStorage:    slowClients(s.storageHandler(settings)),
-		areaManagement: slowClients(s.api),
+		areaOperations: slowClients(s.operations(), bodyPatience),
+		areaSignIn:     slowClients(s.tenant.Handler(), bodyPatience),
+		areaStorage:    slowClients(s.storageHandler(settings), 0),
+		areaManagement: slowClients(s.api, bodyPatience),
 	})
 	return nil
 }

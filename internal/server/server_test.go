@@ -360,24 +360,6 @@ func TestStorageHosts(t *testing.T) {
 	}
 }
 
-func TestSlowClientIsCutOff(t *testing.T) {
-	data := filepath.Join(t.TempDir(), "data")
-	s := start(t, data, Settings{})
-	// Headers that never end: the listener's own limit; here only that others are
-	// served meanwhile.
-	c, err := tls.Dial("tcp", s.Address(), &tls.Config{InsecureSkipVerify: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	if _, err := io.WriteString(c, "GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow: "); err != nil {
-		t.Fatal(err)
-	}
-	if status, _, _ := s.get("/healthz", ""); status != http.StatusOK {
-		t.Error(status)
-	}
-}
-
 func TestPrincipalOfAnIssuerNeedsARole(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
 	s := start(t, data, Settings{})

@@ -13,12 +13,24 @@ const (
 	writePatience = time.Minute
 )
 
-// slowClients ends connections of clients that stop reading or sending.
-func slowClients(next http.Handler) http.Handler {
+// bodyPatience is the time in which the whole content of a request must arrive
+// that is no disk: many small pieces do not make it longer.
+const bodyPatience = 30 * time.Second
+
+// slowClients ends connections of clients that stop reading or sending. If whole
+// is not 0, the content of a request must be there within that time.
+func slowClients(next http.Handler, whole time.Duration) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		control := http.NewResponseController(w)
 		if r.Body != nil && r.Body != http.NoBody {
-			r.Body = &patientBody{ReadCloser: r.Body, control: control}
+			body := &patientBody{ReadCloser: r.Body, control: control}
+			if whole > 0 {
+				body.by = time.Now().Add(whole)
+			}
+			// Also for content that nobody reads: the HTTP server takes in some of what is
+			// left before it sends the answer.
+			body.wait()
+			r.Body = body
 		}
 		next.ServeHTTP(&patientWriter{ResponseWriter: w, control: control}, r)
 	})
@@ -28,14 +40,26 @@ func slowClients(next http.Handler) http.Handler {
 type patientBody struct {
 	io.ReadCloser
 	control *http.ResponseController
+	by      time.Time // when all of it must be there; zero for no such time
+}
+
+// wait sets the time until which the connection waits for more.
+func (b *patientBody) wait() {
+	deadline := time.Now().Add(readPatience)
+	if !b.by.IsZero() && b.by.Before(deadline) {
+		deadline = b.by
+	}
+	// Where deadlines are not supported the server's other limits hold.
+	_ = b.control.SetReadDeadline(deadline)
 }
 
 func (b *patientBody) Read(p []byte) (int, error) {
-	// Where deadlines are not supported the server's other limits hold.
-	_ = b.control.SetReadDeadline(time.Now().Add(readPatience))
+	b.wait()
 	n, err := b.ReadCloser.Read(p)
-	if err != nil {
-		_ = b.control.SetReadDeadline(time.Time{}) // the next request has a time of its own
+	if err == io.EOF {
+		// The request may last. After any other error the time stays over, so that the
+		// server does not wait for the rest.
+		_ = b.control.SetReadDeadline(time.Time{})
 	}
 	return n, err
 }

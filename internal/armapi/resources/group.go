@@ -104,6 +104,9 @@ func (p *provider) setState(ctx context.Context, id, state string) error {
 func (p *provider) deleteGroup(ctx context.Context, op armapi.Operation) error {
 	for _, f := range p.Deleting {
 		if err := f(ctx, op.Resource); err != nil {
+			if arm.IsCode(err, arm.CodeNotAllowed) || arm.IsCode(err, arm.CodeConflict) {
+				err = armapi.ErrGroupInUse(op.Resource, err)
+			}
 			if ctx.Err() == nil {
 				err = errors.Join(err, ignoreAbsent(p.setState(ctx, op.Resource, armapi.Succeeded)))
 			}

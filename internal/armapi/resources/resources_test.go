@@ -252,7 +252,7 @@ func TestGroupDeleteThatFails(t *testing.T) {
 		c.Deleting = append(c.Deleting, func(context.Context, string) error { return arm.Errorf(arm.CodeConflict, "a build runs") })
 	})
 	d.Want(201, "PUT", rg, `{"location":"westus2"}`)
-	if a := d.Follow(d.Want(202, "DELETE", rg, "")); a.Status != 409 || a.Code() != "Conflict" {
+	if a := d.Follow(d.Want(202, "DELETE", rg, "")); a.Status != 409 || a.Code() != "ResourceGroupDeletionBlocked" || a.Field("error.details.0.code") != "Conflict" {
 		t.Errorf("%d %s", a.Status, a.Text)
 	}
 	if a := d.Want(200, "GET", rg, ""); a.Field("properties.provisioningState") != "Succeeded" {
