@@ -11,10 +11,10 @@ import (
 // NetworkIssue is what keeps a build off the user's network: what is wrong,
 // where, and the az line that mends it.
 type NetworkIssue struct {
-	Item    string // of the networking document's checklist
-	Message string
-	Target  string // resource id
-	Command string
+	Item    string `json:"item"` // of the networking document's checklist
+	Message string `json:"message"`
+	Target  string `json:"target"` // resource id
+	Command string `json:"command"`
 }
 
 // CheckNetwork judges the network that t names by the networking document's

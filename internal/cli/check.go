@@ -41,7 +41,8 @@ does: rights that are missing, identities that do not exist, a service that is n
 registered, networks that do not let the build through. It prints the roles and
 commands that mend it, and ends with exit code 1 on any finding.
 
-The state of the data directory is checked, or with --roles and --assignments what
+The state of the data directory is checked, with --server that of a running service,
+there also what whoever signs in lacks to submit the template, or with --roles and --assignments what
 these commands wrote of a real subscription:
 
   az role definition list -o json > roles.json
@@ -102,44 +103,30 @@ func (a *app) checkTemplate(ctx context.Context, path string, flags checkFlags) 
 	if flags.identities != "" || flags.principal != "" || len(flags.memberOf) > 0 {
 		return arm.Errorf(arm.CodeUsage, "--identities, --principal and --member-of go with --roles and --assignments")
 	}
-	return a.withEngine(ctx, func(e *build.Engine) error {
-		t, err := a.parseForCheck(file, flags, e.Subscription())
-		if err != nil {
-			return err
-		}
-		name := flags.name
-		if name == "" {
-			name = file.name(t)
-		}
-		report, err := e.Preflight(ctx, t, flags.group, name, nil)
-		if err != nil {
-			return err
-		}
-		network, err := e.CheckNetwork(ctx, t)
-		if err != nil {
-			return err
-		}
-		return a.showChecked(file.path, flags.format, report, network)
-	})
+	found, err := a.judge(ctx, file, flags)
+	if err != nil {
+		return err
+	}
+	return a.showChecked(file.path, flags.format, found.Report, found.Network)
 }
 
 // parseForCheck parses a template; with --strict its warnings are errors.
-func (a *app) parseForCheck(file templateFile, flags checkFlags, subscription string) (*imagetemplate.Template, error) {
+func (a *app) parseForCheck(file templateFile, flags checkFlags, subscription string) (imagetemplate.Result, error) {
 	options, err := flags.template.options(subscription, false)
 	if err != nil {
-		return nil, err
+		return imagetemplate.Result{}, err
 	}
 	res := imagetemplate.Parse(file.body, options)
 	if err := WriteProblems(a.env.Stderr, FormatTable, file.path, res.Problems); err != nil {
-		return nil, err
+		return res, err
 	}
 	if err := ProblemsError(file.path, res.Problems, flags.strict); err != nil {
-		return nil, headline(err)
+		return res, headline(err)
 	}
 	if flags.strict && len(res.Problems) > 0 {
-		return nil, arm.Errorf(arm.CodeValidationFailed, "%s has warnings", file.path)
+		return res, arm.Errorf(arm.CodeValidationFailed, "%s has warnings", file.path)
 	}
-	return res.Template, nil
+	return res, nil
 }
 
 // checkExports checks against what az wrote of a subscription.
@@ -147,10 +134,11 @@ func (a *app) checkExports(file templateFile, flags checkFlags) error {
 	if flags.roles == "" || flags.assignments == "" {
 		return arm.Errorf(arm.CodeUsage, "--roles and --assignments go together")
 	}
-	t, err := a.parseForCheck(file, flags, "")
+	parsed, err := a.parseForCheck(file, flags, "")
 	if err != nil {
 		return err
 	}
+	t := parsed.Template
 	var state rbac.State
 	if err := readExport(flags.roles, func(raw []byte) (err error) { state.Roles, err = rbac.ParseRoleExport(raw); return err }); err != nil {
 		return err

@@ -4,11 +4,11 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
-	"goldsmith/internal/build"
 	"goldsmith/internal/preflight"
 )
 
@@ -42,36 +42,26 @@ func (a *app) permissions(ctx context.Context, path string, flags checkFlags) er
 	if err != nil {
 		return err
 	}
-	return a.withEngine(ctx, func(e *build.Engine) error {
-		t, err := a.parseForCheck(file, flags, e.Subscription())
-		if err != nil {
-			return err
-		}
-		name := flags.name
-		if name == "" {
-			name = file.name(t)
-		}
-		report, err := e.Preflight(ctx, t, flags.group, name, nil)
-		if err != nil {
-			return err
-		}
-		grants := preflight.Grants(report.Needs)
-		if flags.format == FormatJSON {
-			n := needed{Registration: report.Registration.Command, Roles: []preflight.Role{}, Commands: []string{}}
-			for _, g := range grants {
-				if g.Role != nil {
-					n.Roles = append(n.Roles, *g.Role)
-				}
-				n.Commands = append(n.Commands, g.Commands()...)
-			}
-			return writeJSON(a.env.Stdout, n)
-		}
-		var b strings.Builder
-		fmt.Fprintf(&b, "# %s is registered for staging:\n%s\n", report.Registration.Needed, report.Registration.Command)
-		if len(grants) > 0 {
-			fmt.Fprintf(&b, "\n%s", preflight.GrantsText(grants))
-		}
-		_, err = io.WriteString(a.env.Stdout, printable(b.String()))
+	found, err := a.judge(ctx, file, flags)
+	if err != nil {
 		return err
-	})
+	}
+	grants := preflight.Grants(slices.DeleteFunc(found.Report.Needs, func(n preflight.Need) bool { return n.Principal.Kind == preflight.Caller }))
+	if flags.format == FormatJSON {
+		n := needed{Registration: found.Report.Registration.Command, Roles: []preflight.Role{}, Commands: []string{}}
+		for _, g := range grants {
+			if g.Role != nil {
+				n.Roles = append(n.Roles, *g.Role)
+			}
+			n.Commands = append(n.Commands, g.Commands()...)
+		}
+		return writeJSON(a.env.Stdout, n)
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "# %s is registered for staging:\n%s\n", found.Report.Registration.Needed, found.Report.Registration.Command)
+	if len(grants) > 0 {
+		fmt.Fprintf(&b, "\n%s", preflight.GrantsText(grants))
+	}
+	_, err = io.WriteString(a.env.Stdout, printable(b.String()))
+	return err
 }

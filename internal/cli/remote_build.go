@@ -68,16 +68,9 @@ func submitAt(ctx context.Context, r *remote, path, group string, res imagetempl
 	if err := r.call(ctx, http.MethodPost, r.below("/providers/Microsoft.VirtualMachineImages/register"), groupVersion, nil, nil); err != nil {
 		return err
 	}
-	var members map[string]json.RawMessage
-	if err := json.Unmarshal(res.Body, &members); err != nil {
-		return arm.Errorf(arm.CodeInternal, "the template's body does not decode: %w", err)
-	}
-	body := map[string]json.RawMessage{}
-	for name, value := range members {
-		switch strings.ToLower(name) {
-		case "location", "tags", "identity", "properties":
-			body[strings.ToLower(name)] = value
-		}
+	body, err := submittedBody(res)
+	if err != nil {
+		return err
 	}
 	version := firstOf(res.Template.APIVersion, templateVersion)
 	if err := r.call(ctx, http.MethodPut, path, version, body, nil); err != nil {
@@ -110,6 +103,22 @@ func submitAt(ctx context.Context, r *remote, path, group string, res imagetempl
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// submittedBody is what of a template file is sent to a service.
+func submittedBody(res imagetemplate.Result) (map[string]json.RawMessage, error) {
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(res.Body, &members); err != nil {
+		return nil, arm.Errorf(arm.CodeInternal, "the template's body does not decode: %w", err)
+	}
+	body := map[string]json.RawMessage{}
+	for name, value := range members {
+		switch strings.ToLower(name) {
+		case "location", "tags", "identity", "properties":
+			body[strings.ToLower(name)] = value
+		}
+	}
+	return body, nil
 }
 
 // runAt runs a template at the service and hands the run's events on until it has

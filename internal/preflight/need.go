@@ -22,12 +22,12 @@ const (
 
 // Principal is who needs a right.
 type Principal struct {
-	Kind   Kind
-	Object string   // object id, "" when it is not known
-	App    string   // application or client id, "" when it is not known
-	ID     string   // resource id of an identity
-	Name   string   // what people call it
-	Groups []string // object ids of the groups that it is in
+	Kind   Kind     `json:"kind"`
+	Object string   `json:"objectId,omitempty"` // "" when it is not known
+	App    string   `json:"appId,omitempty"`    // application or client id, "" when it is not known
+	ID     string   `json:"id,omitempty"`       // resource id of an identity
+	Name   string   `json:"name,omitempty"`     // what people call it
+	Groups []string `json:"groups,omitempty"`   // object ids of groups that it is in beside those that the policy knows
 }
 
 // String is how a report names the principal.
@@ -58,17 +58,17 @@ const (
 
 // Need is one right.
 type Need struct {
-	Principal Principal
-	Action    string
-	Data      bool   // a data action
-	Scope     string // resource id that the action is on
+	Principal Principal `json:"principal"`
+	Action    string    `json:"action"`
+	Data      bool      `json:"data,omitempty"` // a data action
+	Scope     string    `json:"scope"`          // resource id that the action is on
 	// Grant is the widest scope that it makes sense to grant the right at: a
 	// resource group, or a container or identity.
-	Grant   string
-	Phase   Phase
-	Purpose Purpose
-	Why     string // for people, in a few words
-	Pointer string // JSON pointer of the template's field that asks for it
+	Grant   string  `json:"grant"`
+	Phase   Phase   `json:"phase"`
+	Purpose Purpose `json:"purpose"`
+	Why     string  `json:"why"`               // for people, in a few words
+	Pointer string  `json:"pointer,omitempty"` // JSON pointer of the template's field that asks for it
 }
 
 // Purpose groups needs into roles.

@@ -11,28 +11,26 @@ import (
 
 // Finding is one thing that keeps a template from being submitted or built.
 type Finding struct {
-	Code    arm.Code
-	Message string // what is wrong, and what to do
-	Pointer string // JSON pointer of the template's field behind it, "" for none
-	Need    *Need  // the right that is missing, nil for other findings
+	Code    arm.Code `json:"code"`
+	Message string   `json:"message"`           // what is wrong, and what to do
+	Pointer string   `json:"pointer,omitempty"` // JSON pointer of the template's field behind it, "" for none
+	Need    *Need    `json:"need,omitempty"`    // the right that is missing, nil for other findings
 }
 
 // Report is what a preflight found.
 type Report struct {
-	APIVersion string
-	Needs      []Need // every right that is needed, granted or not
-	Findings   []Finding
+	APIVersion string    `json:"apiVersion"`
+	Needs      []Need    `json:"needs"` // every right that is needed, granted or not
+	Findings   []Finding `json:"findings"`
 	// Registration says how the service is registered.
-	Registration Registration
-	// missing are the needs that are not granted.
-	missing []Need
+	Registration Registration `json:"registration"`
 }
 
 // Registration is how the service is registered in a subscription for an API
 // version.
 type Registration struct {
-	Needed  string // the feature or provider, as az names it
-	Command string // that registers it
+	Needed  string `json:"needed"`  // the feature or provider, as az names it
+	Command string `json:"command"` // that registers it
 }
 
 // Feature is the preview feature whose registration counts up to
@@ -94,7 +92,6 @@ func Check(t *imagetemplate.Template, env Env, policy *rbac.Policy, o Options) R
 		if granted(policy, n) {
 			continue
 		}
-		r.missing = append(r.missing, n)
 		r.Findings = append(r.Findings, Finding{Code: arm.CodeUnauthorized, Message: n.message(), Pointer: n.Pointer, Need: &n})
 	}
 	return r
@@ -160,7 +157,15 @@ func (r *Report) identities(t *imagetemplate.Template, env Env, o Options) {
 func (r Report) OK() bool { return len(r.Findings) == 0 }
 
 // Missing are the rights that are not granted.
-func (r Report) Missing() []Need { return r.missing }
+func (r Report) Missing() []Need {
+	var missing []Need
+	for _, f := range r.Findings {
+		if f.Need != nil {
+			missing = append(missing, *f.Need)
+		}
+	}
+	return missing
+}
 
 // Err is all findings as one error, nil when there are none. Its message is the
 // first finding's, in the real service's words, with the rest behind it; the

@@ -21,11 +21,12 @@ func (r Report) Text() string {
 			b.WriteByte('\n')
 		}
 	}
-	if len(r.missing) == 0 {
+	missing := r.Missing()
+	if len(missing) == 0 {
 		return b.String()
 	}
-	fmt.Fprintf(&b, "%d of %s missing:\n", len(r.missing), are(len(r.Needs), "right"))
-	for i, n := range r.missing {
+	fmt.Fprintf(&b, "%d of %s missing:\n", len(missing), are(len(r.Needs), "right"))
+	for i, n := range missing {
 		fmt.Fprintf(&b, "\n%d. %s\n", i+1, n.Action)
 		fmt.Fprintf(&b, "   at     %s\n   for    %s\n   to     %s\n", n.Scope, n.Principal, n.Why)
 		if n.Pointer != "" {
@@ -33,7 +34,7 @@ func (r Report) Text() string {
 		}
 	}
 	b.WriteString("\nThese roles grant what is missing:\n\n")
-	b.WriteString(GrantsText(Grants(r.missing)))
+	b.WriteString(GrantsText(Grants(missing)))
 	return b.String()
 }
 

@@ -13,6 +13,7 @@ import (
 	"goldsmith/internal/build"
 	"goldsmith/internal/event"
 	"goldsmith/internal/imagetemplate"
+	"goldsmith/internal/preflight"
 	"goldsmith/internal/resource"
 	"goldsmith/internal/run"
 )
@@ -60,6 +61,8 @@ type Engine interface {
 	PutTrigger(ctx context.Context, template, name, kind string) (rec resource.Record, created bool, err error)
 	ActivateTrigger(ctx context.Context, id string) error
 	DeleteTrigger(ctx context.Context, id string) error
+	Preflight(ctx context.Context, t *imagetemplate.Template, group, name string, caller *preflight.Principal) (preflight.Report, error)
+	CheckNetwork(ctx context.Context, t *imagetemplate.Template) ([]build.NetworkIssue, error)
 }
 
 // provider answers requests by asking the engine.
@@ -95,6 +98,7 @@ func Providers(e Engine) []armapi.Provider {
 		},
 		{
 			Namespace: Extension, Indent: " ",
+			Actions: map[string]armapi.Action{"preflight": {Handle: p.preflight, Open: true}},
 			Types: []armapi.Type{
 				{
 					Name: "runs", Versions: []string{"2026-01-01"}, Place: armapi.InSubscription, Open: true,
