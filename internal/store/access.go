@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"slices"
 	"strings"
@@ -16,7 +15,7 @@ import (
 // service or the membership in a group.
 func (d *DB) AccessGeneration(ctx context.Context) (int64, error) {
 	var n int64
-	err := d.generation.QueryRowContext(ctx).Scan(&n)
+	err := d.read.QueryRowContext(ctx, `select generation from access where only_row = 1`).Scan(&n)
 	return n, d.fault(ctx, "read the access generation", err)
 }
 
@@ -32,7 +31,7 @@ const auditBatch = 64
 
 // Append implements audit.Store.
 func (s auditStore) Append(ctx context.Context, records []audit.Record, keep int64) error {
-	return s.db.fault(ctx, "write the audit", s.db.tx(ctx, func(tx *sql.Tx) error {
+	return s.db.fault(ctx, "write the audit", s.db.tx(ctx, func(tx transaction) error {
 		for batch := range slices.Chunk(records, auditBatch) {
 			var b strings.Builder
 			b.WriteString(`insert into audit (first_at, last_at, times, principal_key, action, scope, scope_key, data, allowed, assignment, role, run, why) values `)

@@ -30,12 +30,11 @@ const busyTimeout = 20 * time.Second
 // processes may have the same file open.
 type DB struct {
 	write   *sql.DB // one connection: SQLite has one writer, and River asks for it
-	read    *sql.DB
+	reads   *sql.DB
+	writing *statements // on write
+	read    *statements // on reads
 	dialect dialect
 	path    string
-
-	resources  *resourceStore
-	generation *sql.Stmt // reads AccessGeneration, before every decision
 }
 
 // Open opens the SQLite database at path, creates it when it is missing, and
@@ -77,17 +76,15 @@ func (d *DB) open(ctx context.Context) error {
 	if err := os.Chmod(d.path, 0o600); err != nil {
 		return err
 	}
-	if d.read, err = sql.Open("sqlite", dsn(d.path, "_query_only=1")); err != nil {
+	d.writing = newStatements(d.write)
+	if d.reads, err = sql.Open("sqlite", dsn(d.path, "_query_only=1")); err != nil {
 		return err
 	}
 	readers := max(4, runtime.NumCPU())
-	d.read.SetMaxOpenConns(readers)
-	d.read.SetMaxIdleConns(readers)
-	if d.generation, err = d.read.PrepareContext(ctx, `select generation from access where only_row = 1`); err != nil {
-		return err
-	}
-	d.resources, err = newResourceStore(ctx, d)
-	return err
+	d.reads.SetMaxOpenConns(readers)
+	d.reads.SetMaxIdleConns(readers)
+	d.read = newStatements(d.reads)
+	return nil
 }
 
 func dsn(path, mode string) string {
@@ -99,14 +96,13 @@ func dsn(path, mode string) string {
 // Close closes the database. Everything using Writer must have stopped.
 func (d *DB) Close() error {
 	var errs []error
-	if d.resources != nil {
-		errs = append(errs, d.resources.close())
+	for _, kept := range []*statements{d.read, d.writing} {
+		if kept != nil {
+			errs = append(errs, kept.close())
+		}
 	}
-	if d.generation != nil {
-		errs = append(errs, d.generation.Close())
-	}
-	if d.read != nil {
-		errs = append(errs, d.read.Close())
+	if d.reads != nil {
+		errs = append(errs, d.reads.Close())
 	}
 	if d.write != nil {
 		errs = append(errs, d.write.Close())
@@ -122,7 +118,7 @@ func (d *DB) Path() string { return d.path }
 func (d *DB) Writer() *sql.DB { return d.write }
 
 // Resources is the store of resource records.
-func (d *DB) Resources() resource.Store { return d.resources }
+func (d *DB) Resources() resource.Store { return &resourceStore{d} }
 
 // Runs is the store of runs.
 func (d *DB) Runs() run.Store { return runStore{d} }
@@ -134,12 +130,15 @@ func (d *DB) Layers() layer.Index { return layerIndex{d} }
 func (d *DB) Documents(name string) document.Store { return documentStore{d, name} }
 
 // tx runs f in one write transaction, which is rolled back when f fails.
-func (d *DB) tx(ctx context.Context, f func(*sql.Tx) error) error {
+func (d *DB) tx(ctx context.Context, f func(transaction) error) error {
+	if err := d.writing.prepareWanted(ctx); err != nil {
+		return err
+	}
 	tx, err := d.write.BeginTx(ctx, nil)
 	if err != nil {
 		return err
 	}
-	if err := f(tx); err != nil {
+	if err := f(transaction{tx, d.writing}); err != nil {
 		return errors.Join(err, ignoreDone(tx.Rollback()))
 	}
 	return tx.Commit()
@@ -154,9 +153,8 @@ func ignoreDone(err error) error {
 
 // querier is what a transaction and a pool have in common.
 type querier interface {
-	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
-	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+	QueryRowContext(ctx context.Context, query string, args ...any) scanner
 }
 
 // scanner is a *sql.Row or *sql.Rows.

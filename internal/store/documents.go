@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"encoding/json"
 	"errors"
 	"strings"
@@ -38,7 +37,7 @@ func (s documentStore) Put(ctx context.Context, key string, body json.RawMessage
 		return document.Record{}, err
 	}
 	var stored document.Record
-	err := s.db.tx(ctx, func(tx *sql.Tx) error {
+	err := s.db.tx(ctx, func(tx transaction) error {
 		before, err := s.get(ctx, tx, key)
 		if err := document.Allow(cond, before, err); err != nil {
 			return err
@@ -58,7 +57,7 @@ func (s documentStore) Put(ctx context.Context, key string, body json.RawMessage
 
 // Delete implements document.Store.
 func (s documentStore) Delete(ctx context.Context, key string, cond document.Condition) error {
-	return s.db.fault(ctx, "delete from "+s.collection, s.db.tx(ctx, func(tx *sql.Tx) error {
+	return s.db.fault(ctx, "delete from "+s.collection, s.db.tx(ctx, func(tx transaction) error {
 		before, err := s.get(ctx, tx, key)
 		if err := errors.Join(err, document.Allow(cond, before, err)); err != nil {
 			return err

@@ -23,7 +23,7 @@ func (s layerIndex) Insert(ctx context.Context, r layer.Record) (layer.Record, b
 	}
 	var stored layer.Record
 	won := false
-	err := s.db.tx(ctx, func(tx *sql.Tx) (err error) {
+	err := s.db.tx(ctx, func(tx transaction) (err error) {
 		if r.Key != "" {
 			stored, err = s.byKey(ctx, tx, r.Kind, r.Key)
 			if !arm.IsCode(err, arm.CodeNotFound) {
@@ -115,7 +115,7 @@ func (s layerIndex) List(ctx context.Context, f layer.Filter) ([]layer.Record, e
 
 // Delete implements layer.Index.
 func (s layerIndex) Delete(ctx context.Context, id string) error {
-	return s.db.fault(ctx, "delete layer", s.db.tx(ctx, func(tx *sql.Tx) error {
+	return s.db.fault(ctx, "delete layer", s.db.tx(ctx, func(tx transaction) error {
 		if _, err := s.get(ctx, tx, id); err != nil {
 			return err
 		}
@@ -137,7 +137,7 @@ func (s layerIndex) Delete(ctx context.Context, id string) error {
 
 // Pin implements layer.Index.
 func (s layerIndex) Pin(ctx context.Context, runID, layerID string) error {
-	return s.db.fault(ctx, "pin layer", s.db.tx(ctx, func(tx *sql.Tx) error {
+	return s.db.fault(ctx, "pin layer", s.db.tx(ctx, func(tx transaction) error {
 		if _, err := s.get(ctx, tx, layerID); err != nil {
 			return err
 		}

@@ -15,27 +15,12 @@ import (
 
 const resourceColumns = `id, type, name, location, kind, tags, identity, properties, other, internal, etag, created_at, updated_at`
 
-// resourceStore is resource.Store over SQL. Its one hot statement is prepared.
-type resourceStore struct {
-	db  *DB
-	get *sql.Stmt
-}
-
-func newResourceStore(ctx context.Context, d *DB) (*resourceStore, error) {
-	get, err := d.read.PrepareContext(ctx, `select `+resourceColumns+` from resources where key = $1`)
-	return &resourceStore{d, get}, err
-}
-
-func (s *resourceStore) close() error {
-	if s.get == nil {
-		return nil
-	}
-	return s.get.Close()
-}
+// resourceStore is resource.Store over SQL.
+type resourceStore struct{ db *DB }
 
 // Get implements resource.Store.
 func (s *resourceStore) Get(ctx context.Context, id string) (resource.Record, error) {
-	r, err := scanResource(s.get.QueryRowContext(ctx, resource.Key(id)))
+	r, err := scanResource(s.db.read.QueryRowContext(ctx, `select `+resourceColumns+` from resources where key = $1`, resource.Key(id)))
 	return r, s.db.fault(ctx, "read resource", missing(err, id, "the resource"))
 }
 
@@ -46,7 +31,7 @@ func (s *resourceStore) Put(ctx context.Context, r resource.Record, cond resourc
 	}
 	var stored resource.Record
 	var created bool
-	err := s.db.tx(ctx, func(tx *sql.Tx) (err error) {
+	err := s.db.tx(ctx, func(tx transaction) (err error) {
 		stored, created, err = s.put(ctx, tx, r, cond)
 		return err
 	})
@@ -56,7 +41,7 @@ func (s *resourceStore) Put(ctx context.Context, r resource.Record, cond resourc
 	return stored, created, nil
 }
 
-func (s *resourceStore) put(ctx context.Context, tx *sql.Tx, r resource.Record, cond resource.Condition) (resource.Record, bool, error) {
+func (s *resourceStore) put(ctx context.Context, tx transaction, r resource.Record, cond resource.Condition) (resource.Record, bool, error) {
 	key, now := resource.Key(r.ID), s.db.dialect.now
 	tags, err := json.Marshal(r.Tags)
 	if err != nil {
@@ -112,7 +97,7 @@ func (s *resourceStore) put(ctx context.Context, tx *sql.Tx, r resource.Record, 
 	return stored, version == 1, s.putTags(ctx, tx, key, r.Tags, version == 1)
 }
 
-func (s *resourceStore) putTags(ctx context.Context, tx *sql.Tx, key string, tags map[string]string, created bool) error {
+func (s *resourceStore) putTags(ctx context.Context, tx transaction, key string, tags map[string]string, created bool) error {
 	if !created {
 		if _, err := tx.ExecContext(ctx, `delete from resource_tags where resource_key = $1`, key); err != nil {
 			return err
@@ -153,7 +138,7 @@ func (s *resourceStore) Update(ctx context.Context, id string, change func(*reso
 func (s *resourceStore) Delete(ctx context.Context, id string, cond resource.Condition) ([]string, error) {
 	key := resource.Key(id)
 	var removed []string
-	err := s.db.tx(ctx, func(tx *sql.Tx) error {
+	err := s.db.tx(ctx, func(tx transaction) error {
 		var etag string
 		err := tx.QueryRowContext(ctx, `select etag from resources where key = $1`, key).Scan(&etag)
 		if err != nil {

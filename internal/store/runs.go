@@ -38,7 +38,7 @@ func (s runStore) Create(ctx context.Context, r run.Record) (run.Record, error) 
 	if err != nil {
 		return run.Record{}, err
 	}
-	stored, err := scanRun(s.db.write.QueryRowContext(ctx, `insert into runs (id, template, template_key, state, sub_state, message,
+	stored, err := scanRun(s.db.writing.QueryRowContext(ctx, `insert into runs (id, template, template_key, state, sub_state, message,
 			phase, failed_step, outputs, request, undo, owner, boot_id, epoch, version, lease_expires_at, created_at, started_at, ended_at)
 		values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, '', '', 0, 1, 0, `+s.db.dialect.now+`, $12, 0)
 		on conflict (id) do nothing returning `+runColumns,
@@ -158,7 +158,7 @@ func (s runStore) RequestCancel(ctx context.Context, id string) (run.Record, err
 func (s runStore) change(ctx context.Context, what, id, set, guard string, refuse func(run.Record) error, args ...any) (run.Record, error) {
 	id = strings.ToLower(id)
 	var changed versioned
-	err := s.db.tx(ctx, func(tx *sql.Tx) (err error) {
+	err := s.db.tx(ctx, func(tx transaction) (err error) {
 		changed, err = scanRun(tx.QueryRowContext(ctx,
 			`update runs set `+set+`, version = version + 1 where id = $1 and `+guard+` returning `+runColumns,
 			append([]any{id}, args...)...))
@@ -206,7 +206,7 @@ func (s runStore) replace(ctx context.Context, r run.Record, version int64) (ver
 	if err != nil {
 		return versioned{}, err
 	}
-	return scanRun(s.db.write.QueryRowContext(ctx, `update runs set template = $4, template_key = $5, state = $6, sub_state = $7,
+	return scanRun(s.db.writing.QueryRowContext(ctx, `update runs set template = $4, template_key = $5, state = $6, sub_state = $7,
 			message = $8, phase = $9, failed_step = $10, outputs = $11, request = $12, undo = $13,
 			owner = $14, boot_id = $15, lease_expires_at = case when $14 = '' then 0 else lease_expires_at end,
 			started_at = $16, ended_at = case when $17 = 0 and state <> $6 and $18 then `+s.db.dialect.now+` else $17 end,
@@ -220,7 +220,7 @@ func (s runStore) replace(ctx context.Context, r run.Record, version int64) (ver
 // Delete implements run.Store. The run's pins go with it.
 func (s runStore) Delete(ctx context.Context, id string) error {
 	id = strings.ToLower(id)
-	return s.db.fault(ctx, "delete run", s.db.tx(ctx, func(tx *sql.Tx) error {
+	return s.db.fault(ctx, "delete run", s.db.tx(ctx, func(tx transaction) error {
 		r, err := s.get(ctx, tx, id)
 		if err != nil {
 			return err

@@ -26,7 +26,7 @@ func (d *DB) Settings(ctx context.Context) (Settings, error) {
 	}
 	s, err := read(d.read)
 	if errors.Is(err, sql.ErrNoRows) {
-		err = d.tx(ctx, func(tx *sql.Tx) error {
+		err = d.tx(ctx, func(tx transaction) error {
 			if _, err := tx.ExecContext(ctx,
 				`insert into settings (only_row, subscription_id, tenant_id, node_id) values (1, $1, $2, $3) on conflict do nothing`,
 				uuid.NewString(), uuid.NewString(), uuid.NewString()); err != nil {

@@ -42,6 +42,7 @@ func (r *report) add(section, name, unit, note string, values ...float64) {
 	}
 	sorted := slices.Sorted(slices.Values(values))
 	r.Figures = append(r.Figures, figure{section, name, unit, values, sorted[len(sorted)/2], note})
+	fmt.Fprintf(os.Stderr, "%s: %s: %.4g %s\n", section, name, sorted[len(sorted)/2], unit) // for who waits
 }
 
 // join adds values to a figure that may be there already.
@@ -76,7 +77,7 @@ func main() {
 	letters := flag.String("scenarios", "CNLMFPXB", "scenarios to run, by letter; none leaves them out")
 	rivals := flag.String("rivals", "", "rivals beside, of packer,packer-tuned,packer-staged,virt-customize")
 	data := flag.String("data", "", "data directory for the scenarios, which keeps its booted base; a new one by default")
-	parts := flag.String("parts", "builds,exports,service,streaming,frontdoor", "what to measure beside the scenarios")
+	parts := flag.String("parts", "builds,exports,service,streaming,frontdoor,load", "what to measure beside the scenarios")
 	runs := flag.Int("n", 3, "warm builds, and rounds of exports")
 	size := flag.Int64("stream", 10<<30, "bytes of the disk that is streamed to measure memory; 0 leaves it out")
 	out := flag.String("o", "bench/results.json", "file for the figures")
@@ -112,6 +113,7 @@ func measure(ctx context.Context, o options) (err error) {
 		{"exports", func() error { return exports(ctx, r, work, max(o.runs, 5)) }},
 		{"service", func() error { return service(ctx, r, o.binary, work, o.runs) }},
 		{"streaming", func() error { return streaming(ctx, r, work, o.stream) }},
+		{"load", func() error { return loaded(ctx, r, o.binary, work) }},
 		{"frontdoor", func() error { return frontDoor(ctx, r) }},
 		{"", func() error { return scenarios(ctx, r, o, filepath.Join(work, "scenarios")) }},
 	} {
