@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -53,6 +54,11 @@ const (
 // keepEnded is how long the outcome of an operation can be asked for.
 const keepEnded = 24 * time.Hour
 
+// maxWorking is how many operations are worked at once, beside those that somebody
+// asks for. The works are waits, for runs and downloads that others do; the bound
+// keeps what waits from taking memory.
+const maxWorking = 128
+
 // storeTimeout bounds the writes that must happen although a context has ended.
 const storeTimeout = 10 * time.Second
 
@@ -63,12 +69,14 @@ type operations struct {
 	now            func() time.Time
 	log            *slog.Logger
 
-	ctx    context.Context
-	cancel context.CancelFunc
-	mu     sync.Mutex // guards closed and swept, and Add against Wait
-	closed bool
-	swept  time.Time
-	wg     sync.WaitGroup
+	ctx     context.Context
+	cancel  context.CancelFunc
+	mu      sync.Mutex // guards the fields below, and Add against Wait
+	closed  bool
+	swept   time.Time
+	working int         // of maxWorking
+	queue   []Operation // that wait for one of maxWorking to end, oldest first
+	wg      sync.WaitGroup
 }
 
 func newOperations(c Config) *operations {
@@ -105,21 +113,65 @@ func (o *operations) begin(ctx context.Context, op Operation) error {
 	return nil
 }
 
-// start runs the work unless the service is about to stop; then the next Resume
-// does.
+// start runs the work, at once or when its turn comes, unless the service is about
+// to stop; then the next Resume does.
 func (o *operations) start(op Operation) {
-	o.spawn(func(ctx context.Context) {
-		err := o.run(ctx, op)
-		if ctx.Err() != nil && err != nil {
-			return // not the work's failure: it is continued by the next process
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.working >= maxWorking {
+		o.queue = append(o.queue, op)
+		return
+	}
+	o.working++
+	o.spawnLocked(func(ctx context.Context) {
+		for more := true; more; op, more = o.next() {
+			o.work(ctx, op)
 		}
-		o.finish(op, err)
 	})
+}
+
+// next is the operation whose turn it is. Without one, or at the end of the
+// service, a place becomes free.
+func (o *operations) next() (op Operation, more bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.queue) == 0 || o.closed {
+		o.working--
+		return op, false
+	}
+	op, o.queue = o.queue[0], o.queue[1:]
+	return op, true
+}
+
+// hasten starts the work of an operation that somebody asks for and whose turn has
+// not come: it may be over long before those in front of it.
+func (o *operations) hasten(id string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	i := slices.IndexFunc(o.queue, func(op Operation) bool { return op.ID == id })
+	if i < 0 {
+		return
+	}
+	op := o.queue[i]
+	o.queue = slices.Delete(o.queue, i, i+1)
+	o.spawnLocked(func(ctx context.Context) { o.work(ctx, op) })
+}
+
+func (o *operations) work(ctx context.Context, op Operation) {
+	err := o.run(ctx, op)
+	if ctx.Err() != nil && err != nil {
+		return // not the work's failure: it is continued by the next process
+	}
+	o.finish(op, err)
 }
 
 func (o *operations) spawn(f func(context.Context)) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.spawnLocked(f)
+}
+
+func (o *operations) spawnLocked(f func(context.Context)) {
 	if o.closed {
 		return
 	}
@@ -193,6 +245,9 @@ func (r *Request) Operation(ctx context.Context, id string) (Operation, error) {
 	op, err := r.api.ops.get(ctx, id)
 	if err != nil {
 		return op, err
+	}
+	if op.Status == InProgress {
+		r.api.ops.hasten(op.ID)
 	}
 	return op, r.api.ops.mayRead(ctx, r, op)
 }

@@ -174,6 +174,11 @@ func (r *Request) Allowed(ctx context.Context, action, scope string) (bool, erro
 	return r.api.config.Authorize(ctx, Access{Caller: r.Caller, Action: action, Scope: scope})
 }
 
+// Sees is Allowed for one element of a list, which is not worth an audit record.
+func (r *Request) Sees(ctx context.Context, action, scope string) (bool, error) {
+	return r.api.config.Authorize(ctx, Access{Caller: r.Caller, Action: action, Scope: scope, Quiet: true})
+}
+
 // RequireLinked is LinkedAuthorizationFailed unless the caller may do action at
 // the resource id that the request refers to.
 func (r *Request) RequireLinked(ctx context.Context, action, id string) error {

@@ -62,9 +62,9 @@ func ListOf[T any](r *Request, values []T, next string) Response {
 	}{Value: values}
 	if next != "" {
 		q := url.Values{"api-version": {r.Version}, "$skipToken": {next}}
-		for _, name := range []string{"$filter", "$top", "$expand", "tagname", "tagvalue"} {
-			if v := r.Query.Get(name); v != "" {
-				q.Set(name, v)
+		for _, name := range []string{"$filter", "$top", "$expand", "tagname", "tagvalue", "template", "state"} {
+			if values := r.Query[name]; len(values) > 0 {
+				q[name] = values
 			}
 		}
 		body.NextLink = r.Link(r.path, q)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"goldsmith/internal/arm"
@@ -12,6 +13,7 @@ import (
 	"goldsmith/internal/authorization"
 	"goldsmith/internal/blob"
 	"goldsmith/internal/imagetemplate"
+	"goldsmith/internal/plan"
 	"goldsmith/internal/preflight"
 	"goldsmith/internal/rbac"
 	"goldsmith/internal/resource"
@@ -112,6 +114,9 @@ func (e *Engine) accessEnv(ctx context.Context, q accessQuestion) (preflight.Env
 		}
 		env.Identities[strings.ToLower(id)] = preflight.Account{Object: p.PrincipalID, Client: p.ClientID}
 	}
+	if !namesBlobs(t) {
+		return env, nil // every template has an account: there may be many
+	}
 	accounts, _, err := e.resources.List(ctx, resource.Query{Type: typeAccount})
 	if err != nil {
 		return env, err
@@ -120,6 +125,16 @@ func (e *Engine) accessEnv(ctx context.Context, q accessQuestion) (preflight.Env
 		env.Blob = func(uri string) (preflight.Blob, bool) { return e.ownBlob(ctx, accounts, uri) }
 	}
 	return env, nil
+}
+
+// namesBlobs reports whether a template reads or writes what may be blobs of ours.
+func namesBlobs(t *imagetemplate.Template) bool {
+	isBlob := func(uri string) bool {
+		_, err := blob.ParseURI(blobSuffix, uri)
+		return err == nil
+	}
+	return slices.ContainsFunc(plan.Artifacts(t), func(a plan.ArtifactRef) bool { return isBlob(a.URI) }) ||
+		slices.ContainsFunc(t.Distribute, func(d imagetemplate.Distributor) bool { return isBlob(d.URI) })
 }
 
 // ownBlob finds the storage account of ours that an address is in.

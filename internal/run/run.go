@@ -90,7 +90,8 @@ type Undo struct {
 type Filter struct {
 	Template string // image template resource id, any case; "" for all
 	States   []State
-	Limit    int // newest first; 0 for all
+	Before   string // only runs made before the run with this id; "" for all
+	Limit    int    // newest first; 0 for all
 }
 
 // Store keeps runs. Writes carry the epoch they were made under and fail with

@@ -96,6 +96,9 @@ func (s runStore) List(ctx context.Context, f run.Filter) ([]run.Record, error) 
 		}
 		where = append(where, "state in ("+strings.Join(states, ", ")+")")
 	}
+	if f.Before != "" {
+		where = append(where, "seq < (select seq from runs where id = "+arg(strings.ToLower(f.Before))+")")
+	}
 	query := `select ` + runColumns + ` from runs`
 	if len(where) > 0 {
 		query += ` where ` + strings.Join(where, " and ")

@@ -3,7 +3,6 @@ package imagebuilder
 import (
 	"context"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -90,45 +89,57 @@ func (p provider) listRuns(ctx context.Context, r *armapi.Request) (armapi.Respo
 	if err != nil {
 		return armapi.Response{}, err
 	}
-	f := run.Filter{Template: r.Query.Get("template")}
+	f := run.Filter{Template: r.Query.Get("template"), Before: token, Limit: size + 1}
 	for _, s := range r.Query["state"] {
 		f.States = append(f.States, run.State(s))
 	}
-	all, err := p.engine.Runs().List(ctx, f)
-	if err != nil {
-		return armapi.Response{}, err
+	if _, err := p.engine.Runs().Get(ctx, token); token != "" && err != nil {
+		return armapi.Response{}, arm.Errorf(arm.CodeValidationFailed, "the page token %.40q was not made by this service; start the list anew", token)
 	}
-	if token != "" {
-		at := slices.IndexFunc(all, func(rec run.Record) bool { return rec.ID == token })
-		if at < 0 {
-			return armapi.Response{}, arm.Errorf(arm.CodeValidationFailed, "the page token %.40q was not made by this service; start the list anew", token)
-		}
-		all = all[at+1:]
-	}
-	values, next := []runBody{}, ""
-	allowed := map[string]bool{}
-	for _, rec := range all {
-		ok, known := allowed[rec.Template]
-		if !known {
-			if ok, err = r.Allowed(ctx, typeTemplate+"/read", rec.Template); err != nil {
-				return armapi.Response{}, err
-			}
-			allowed[rec.Template] = ok
-		}
-		if !ok {
-			continue
-		}
-		if len(values) == size {
-			next = values[size-1].Name
-			break
-		}
-		body, err := p.showRun(ctx, r, rec)
+	seen := seer(ctx, r, typeTemplate+"/read")
+	values := []runBody{}
+	for { // what the caller may not see leaves room for more
+		batch, err := p.engine.Runs().List(ctx, f)
 		if err != nil {
 			return armapi.Response{}, err
 		}
-		values = append(values, body)
+		for _, rec := range batch {
+			if ok, err := seen(rec.Template); err != nil {
+				return armapi.Response{}, err
+			} else if !ok {
+				continue
+			}
+			if len(values) == size {
+				return armapi.ListOf(r, values, values[size-1].Name), nil
+			}
+			body, err := p.showRun(ctx, r, rec)
+			if err != nil {
+				return armapi.Response{}, err
+			}
+			values = append(values, body)
+		}
+		if len(batch) < f.Limit {
+			return armapi.ListOf(r, values, ""), nil
+		}
+		f.Before = batch[len(batch)-1].ID
 	}
-	return armapi.ListOf(r, values, next), nil
+}
+
+// seer says whether the caller of a list may do action on a resource. It asks once
+// for each.
+func seer(ctx context.Context, r *armapi.Request, action string) func(id string) (bool, error) {
+	known := map[string]bool{}
+	return func(id string) (bool, error) {
+		ok, found := known[id]
+		if found {
+			return ok, nil
+		}
+		ok, err := r.Sees(ctx, action, id)
+		if err == nil {
+			known[id] = ok
+		}
+		return ok, err
+	}
 }
 
 func (p provider) cancelRun(ctx context.Context, r *armapi.Request) (armapi.Response, error) {

@@ -81,8 +81,8 @@ func TestRunStates(t *testing.T) {
 		t.Errorf("the history: %+v", runs)
 	}
 	queued, working := runs.Value[0].Name, runs.Value[1].Name
-	d.Decode(d.Want(http.StatusOK, "GET", extension(d, "?$top=1"), nil), &runs)
-	if len(runs.Value) != 1 || runs.NextLink == "" {
+	d.Decode(d.Want(http.StatusOK, "GET", extension(d, "?$top=1&state=Queued&state=Running"), nil), &runs)
+	if len(runs.Value) != 1 || !strings.Contains(runs.NextLink, "state=Queued&state=Running") {
 		t.Errorf("a page of the history: %+v", runs)
 	}
 	d.Decode(d.Want(http.StatusOK, "GET", runs.NextLink, nil), &runs)

@@ -60,8 +60,9 @@ func (s runStore) Find(ctx context.Context, idOrPrefix string) (run.Record, erro
 
 func (s runStore) List(ctx context.Context, f run.Filter) ([]run.Record, error) {
 	defer s.db.lock()()
+	before := s.db.runs[strings.ToLower(f.Before)]
 	all := s.sorted(func(r *runRow) bool {
-		return (f.Template == "" || strings.EqualFold(f.Template, r.Template)) &&
+		return (f.Before == "" || before != nil && r.seq < before.seq) && (f.Template == "" || strings.EqualFold(f.Template, r.Template)) &&
 			(len(f.States) == 0 || slices.Contains(f.States, r.State))
 	}, by(func(r *runRow) int64 { return -r.seq }))
 	if f.Limit > 0 {

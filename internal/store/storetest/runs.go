@@ -102,6 +102,10 @@ func runList(t *testing.T, db Database) {
 		{run.Filter{States: []run.State{run.Running}}, []int{3}},
 		{run.Filter{States: []run.State{run.Running, run.Queued}, Limit: 4}, []int{9, 1, 2, 3}},
 		{run.Filter{Template: "/none"}, nil},
+		{run.Filter{Before: runID(1), Limit: 2}, []int{2, 3}},
+		{run.Filter{Before: runID(9), Template: "/templates/t", Limit: 1}, []int{1}},
+		{run.Filter{Before: runID(5)}, nil},
+		{run.Filter{Before: runID(8)}, nil}, // no such run
 	} {
 		var want, got []string
 		for _, n := range tt.want {
