@@ -1,6 +1,6 @@
 // Package audit is the record of decisions about access: who asked to do what,
 // and what the answer was. It performs no I/O and holds no secrets: principals
-// are object ids and scopes are resource ids.
+// are object ids or names of keys, and scopes are resource ids.
 package audit
 
 import (
@@ -15,7 +15,7 @@ type Record struct {
 	Time       time.Time // of the first
 	Last       time.Time // of the last; Time when there was one
 	Count      int       // how many, at least 1
-	Principal  string    // object id
+	Principal  string    // object id; ACCOUNT/KEY for who has a key of a storage account
 	Action     string
 	Scope      string
 	Data       bool // a data action

@@ -103,6 +103,12 @@ func (a *Authorizer) Check(ctx context.Context, r Request) (rbac.Decision, error
 	return d, a.journal.add(ctx, r, d)
 }
 
+// Record keeps a decision that no role made, such as one about the holder of a
+// key.
+func (a *Authorizer) Record(ctx context.Context, r Request, d rbac.Decision) error {
+	return a.journal.add(ctx, r, d)
+}
+
 // Journal is where the decisions are kept.
 func (a *Authorizer) Journal() audit.Store { return a.cfg.Audit }
 

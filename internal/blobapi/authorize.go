@@ -11,6 +11,7 @@ import (
 	"goldsmith/internal/blob/account"
 	"goldsmith/internal/blob/signature"
 	"goldsmith/internal/identity"
+	"goldsmith/internal/rbac"
 )
 
 // Actions of the Blob service.
@@ -33,7 +34,7 @@ type need struct {
 // principal is who a request is from; one of its fields is set.
 type principal struct {
 	anonymous bool
-	key       bool // whoever has an account key has every right
+	key       string // name of the account key: whoever has one has every right
 	grant     *signature.Grant
 	caller    *identity.Caller
 }
@@ -54,15 +55,17 @@ func (c *call) authenticate(t target, query url.Values) (principal, error) {
 		if !c.account.SharedKey {
 			return principal{}, fail(codeKeyNotPermitted, "the account has allowSharedKeyAccess set to false")
 		}
+		all := c.account.Secrets.Keys
 		var keys [][]byte
-		for _, k := range c.account.Secrets.Keys {
+		for _, k := range all {
 			keys = append(keys, k.Value)
 		}
 		r := signature.Request{Method: c.r.Method, Path: t.path, Query: c.query, Header: c.r.Header, ContentLength: c.r.ContentLength}
-		if err := signature.VerifySharedKey(t.account, keys, r, c.now()); err != nil {
+		i, err := signature.VerifySharedKey(t.account, keys, r, c.now())
+		if err != nil {
 			return principal{}, err
 		}
-		return principal{key: true}, nil
+		return principal{key: all[i].Name}, nil
 	}
 	return principal{}, fail(signature.CodeAuthenticationFailed, "the authorization scheme %.20q is not one of Bearer, SharedKey and SharedKeyLite", scheme)
 }
@@ -93,32 +96,56 @@ func (c *call) authorize(who principal, t target, n need) error {
 		return fail(codeInternalServerError, "the account is another one")
 	}
 	switch {
-	case who.key:
-		return nil
+	case who.key != "":
+		return c.record(who.key, "account key", t, n, nil)
 	case who.grant != nil:
-		if err := who.grant.Allows(n.letters, n.kind); err != nil {
+		err := who.grant.Allows(n.letters, n.kind)
+		if who.grant.Kind != signature.DelegationSAS {
+			err = c.record(who.grant.Key, who.grant.Kind.String(), t, n, err)
+		}
+		if err != nil {
 			return err
 		}
 		c.newOnly = c.newOnly || n.create && who.grant.Allows("w", n.kind) != nil
 		if who.grant.Kind != signature.DelegationSAS {
 			return nil
 		}
-		return c.role(identity.Caller{ObjectID: who.grant.ObjectID, TenantID: who.grant.TenantID}, a, t, n)
+		return c.role(identity.Caller{ObjectID: who.grant.ObjectID, TenantID: who.grant.TenantID}, t, n, ", "+who.grant.Kind.String())
 	case who.caller != nil:
-		return c.role(*who.caller, a, t, n)
+		return c.role(*who.caller, t, n, "")
 	}
 	return c.public(a, t, n)
 }
 
-// role asks whether a caller has the right by a role.
-func (c *call) role(caller identity.Caller, a account.Account, t target, n need) error {
-	scope := a.ID
+// question asks for what n describes, in the words of roles.
+func (c *call) question(t target, n need) authorization.Request {
+	scope := c.account.ID
 	if t.container != "" {
-		scope = a.ContainerID(t.container)
+		scope = c.account.ContainerID(t.container)
 	}
-	ask := authorization.Request{
-		Principal: caller.ObjectID, Groups: caller.Groups, Action: n.action, Data: n.data, Scope: scope, Why: c.r.Method + " " + t.level(),
+	return authorization.Request{Action: n.action, Data: n.data, Scope: scope, Why: c.r.Method + " " + t.level()}
+}
+
+// record keeps in the audit what whoever has one of the account's keys, or a
+// signature that was made with it, may do; refusal is why not. The key is named,
+// and nothing of it or of a signature is kept.
+func (c *call) record(key, by string, t target, n need, refusal error) error {
+	made := c.question(t, n)
+	made.Principal, made.Why = c.account.Name+"/"+key, made.Why+", "+by
+	d := rbac.Decision{Allowed: refusal == nil}
+	if d.Allowed {
+		d.Role = by
 	}
+	if err := c.cfg.Authorize.Record(c.ctx(), made, d); err != nil {
+		return err
+	}
+	return refusal
+}
+
+// role asks whether a caller has the right by a role. by is said in the audit.
+func (c *call) role(caller identity.Caller, t target, n need, by string) error {
+	ask := c.question(t, n)
+	ask.Principal, ask.Groups, ask.Why = caller.ObjectID, caller.Groups, ask.Why+by
 	d, err := c.cfg.Authorize.Check(c.ctx(), ask)
 	if err == nil && !d.Allowed && n.create {
 		ask.Action = actionsBlob + "add/action"
@@ -133,7 +160,7 @@ func (c *call) role(caller identity.Caller, a account.Account, t target, n need)
 		if n.data {
 			kind = "data action"
 		}
-		return fail(signature.CodePermissionMismatch, "the principal %s has no role with the %s %s at %s", caller.ObjectID, kind, n.action, scope)
+		return fail(signature.CodePermissionMismatch, "the principal %s has no role with the %s %s at %s", caller.ObjectID, kind, n.action, ask.Scope)
 	}
 	return nil
 }

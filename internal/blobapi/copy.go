@@ -88,7 +88,7 @@ func (c *call) sourcePrincipal() (principal, error) {
 	switch {
 	case c.who.caller != nil:
 		return c.who, nil
-	case c.who.key && strings.HasPrefix(c.header("Authorization"), "SharedKey") && c.signedFor(c.target.account):
+	case c.who.key != "" && strings.HasPrefix(c.header("Authorization"), "SharedKey") && c.signedFor(c.target.account):
 		return c.who, nil
 	}
 	return principal{anonymous: true}, nil

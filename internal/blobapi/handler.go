@@ -37,6 +37,8 @@ type Authenticator interface {
 // decision; authorization.Authorizer is one.
 type Authorizer interface {
 	Check(ctx context.Context, r authorization.Request) (rbac.Decision, error)
+	// Record keeps a decision that no role made.
+	Record(ctx context.Context, r authorization.Request, d rbac.Decision) error
 }
 
 // Config configures a Handler. All but Log is needed.

@@ -82,6 +82,9 @@ func (p *people) Check(_ context.Context, r authorization.Request) (rbac.Decisio
 	return rbac.Decision{}, nil
 }
 
+// Record implements blobapi.Authorizer.
+func (p *people) Record(context.Context, authorization.Request, rbac.Decision) error { return nil }
+
 func (p *people) grant(who string, rights ...string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -108,7 +111,14 @@ func newWorld(t testing.TB, blobs *blob.Accounts) *world {
 // newExisting is newWorld over blobs that have the account already.
 func newExisting(t testing.TB, blobs *blob.Accounts) *world {
 	t.Helper()
-	w := &world{blobs: blobs, store: memory.New().Resources(), people: &people{rights: map[string][]string{}}}
+	everybody := &people{rights: map[string][]string{}}
+	return newDecided(t, blobs, memory.New().Resources(), everybody, everybody)
+}
+
+// newDecided is a world in which access decides.
+func newDecided(t testing.TB, blobs *blob.Accounts, store resource.Store, everybody *people, access blobapi.Authorizer) *world {
+	t.Helper()
+	w := &world{blobs: blobs, store: store, people: everybody}
 	w.people.grant("all", writeBlobs+" "+scope)
 	w.putAccount(t, accountID, `{}`)
 	secrets, err := account.Load(t.Context(), w.store, accountID)
@@ -117,7 +127,7 @@ func newExisting(t testing.TB, blobs *blob.Accounts) *world {
 	}
 	w.key = base64.StdEncoding.EncodeToString(secrets.Keys[0].Value)
 	w.handler = blobapi.New(blobapi.Config{
-		Blobs: blobs, Accounts: account.NewDirectory(w.store), Authenticate: w.people, Authorize: w.people, Suffix: suffix, Login: "https://login.test/tenant",
+		Blobs: blobs, Accounts: account.NewDirectory(w.store), Authenticate: w.people, Authorize: access, Suffix: suffix, Login: "https://login.test/tenant",
 	})
 	w.server = httptest.NewTLSServer(w.handler)
 	transport := &http.Transport{

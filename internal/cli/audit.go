@@ -59,7 +59,7 @@ a count.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&q.Run, "run", "", "only decisions for the run with this id, or its beginning")
-	f.StringVar(&q.Principal, "principal", "", "only decisions about this object id")
+	f.StringVar(&q.Principal, "principal", "", "only decisions about this object id, or ACCOUNT/key1 of a storage account")
 	f.StringVar(&q.Scope, "scope", "", "only decisions about this resource id and what is below it")
 	f.BoolVar(&q.Denied, "denied", false, "only denials")
 	f.DurationVar(&since, "since", 0, "only decisions of this last while, such as 30m")

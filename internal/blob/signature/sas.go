@@ -21,6 +21,19 @@ const (
 	DelegationSAS                 // a user, for one container or blob
 )
 
+// String is how people call the kind.
+func (k Kind) String() string {
+	switch k {
+	case AccountSAS:
+		return "account SAS"
+	case ServiceSAS:
+		return "service SAS"
+	case DelegationSAS:
+		return "user delegation SAS"
+	}
+	return "no SAS"
+}
+
 // Resource is what a request touches.
 type Resource struct {
 	Account   string
@@ -49,7 +62,10 @@ type Verifier struct {
 
 // Grant is what a valid signature allows.
 type Grant struct {
-	Kind       Kind
+	Kind Kind
+	// Key is the name of the account key that it is signed with, "" for a
+	// DelegationSAS.
+	Key        string
 	Permission string // letters
 	// ResourceTypes of an AccountSAS: letters of s, c and o.
 	ResourceTypes string
@@ -132,7 +148,7 @@ func (v Verifier) Verify(q url.Values, what Resource) (Grant, error) {
 	var err error
 	if s.Has("ss") || s.Has("srt") {
 		g.Kind, g.ResourceTypes = AccountSAS, s.Get("srt")
-		err = v.account(s, what)
+		err = v.account(s, what, &g)
 	} else {
 		g.Kind = ServiceSAS
 		if s.Has("skoid") {
@@ -169,21 +185,27 @@ func (v Verifier) keys() [][]byte {
 	return keys
 }
 
-func (v Verifier) account(s sas, what Resource) error {
+// keyName is the name of the account key at an index of keys.
+func (v Verifier) keyName(i int) string { return v.Secrets.Keys[i].Name }
+
+func (v Verifier) account(s sas, what Resource, g *Grant) error {
 	fields := append([]string{what.Account}, s.list("sp", "ss", "srt", "st", "se", "sip", "spr", "sv")...)
 	if s.Get("sv") >= scopeVersion {
 		fields = append(fields, s.Get("ses"))
 	}
-	switch {
-	case !v.SharedKey:
+	if !v.SharedKey {
 		return failed("the account does not allow signatures with its keys")
-	case !signedWith(s.Get("sig"), v.keys(), []string{strings.Join(fields, "\n") + "\n"}):
+	}
+	key := signedWith(s.Get("sig"), v.keys(), []string{strings.Join(fields, "\n") + "\n"})
+	switch {
+	case key < 0:
 		return failed("the signature does not match")
 	case s.Get("sp") == "" || s.Get("se") == "":
 		return failed("an account signature needs sp and se")
 	case !strings.Contains(s.Get("ss"), "b"):
 		return arm.Errorf(CodeServiceMismatch, "the signature is for the services %q and not for blobs", s.Get("ss"))
 	}
+	g.Key = v.keyName(key)
 	return nil
 }
 
@@ -236,8 +258,12 @@ func (v Verifier) service(s sas, what Resource, g *Grant) error {
 		// which there are none.
 		texts = append(texts, strings.Join(slices.Concat(fields, []string{"", ""}, tail), "\n"))
 	}
-	if !signedWith(s.Get("sig"), keys, texts) {
+	key := signedWith(s.Get("sig"), keys, texts)
+	if key < 0 {
 		return failed("the signature does not match: it is for another resource, made with another key, or changed")
+	}
+	if g.Kind == ServiceSAS {
+		g.Key = v.keyName(key)
 	}
 	return v.policy(s, g)
 }

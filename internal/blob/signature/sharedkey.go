@@ -49,15 +49,18 @@ func Sign(key []byte, text string) string {
 	return base64.StdEncoding.EncodeToString(mac.Sum(nil))
 }
 
-// signedWith reports whether signature is that of one of texts under one of keys.
-func signedWith(signature string, keys [][]byte, texts []string) bool {
-	ok := false
-	for _, key := range keys {
+// signedWith is the index of the key under which signature is that of one of
+// texts, -1 for none.
+func signedWith(signature string, keys [][]byte, texts []string) int {
+	found := -1
+	for i, key := range keys {
 		for _, text := range texts {
-			ok = hmac.Equal([]byte(Sign(key, text)), []byte(signature)) || ok
+			if hmac.Equal([]byte(Sign(key, text)), []byte(signature)) {
+				found = i
+			}
 		}
 	}
-	return ok
+	return found
 }
 
 // IsSharedKey reports whether the request claims to be signed with an account key.
@@ -66,11 +69,11 @@ func IsSharedKey(h http.Header) bool {
 	return strings.EqualFold(scheme, "SharedKey") || strings.EqualFold(scheme, "SharedKeyLite")
 }
 
-// VerifySharedKey checks the Authorization header of a request to account. The
-// error is CodeAuthenticationFailed.
-func VerifySharedKey(account string, keys [][]byte, r Request, now time.Time) error {
-	failed := func(format string, args ...any) error {
-		return arm.Errorf(CodeAuthenticationFailed, format, args...)
+// VerifySharedKey checks the Authorization header of a request to account, and
+// returns which of keys it is signed with. The error is CodeAuthenticationFailed.
+func VerifySharedKey(account string, keys [][]byte, r Request, now time.Time) (key int, err error) {
+	failed := func(format string, args ...any) (int, error) {
+		return -1, arm.Errorf(CodeAuthenticationFailed, format, args...)
 	}
 	scheme, rest, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	name, signed, ok := strings.Cut(strings.TrimSpace(rest), ":")
@@ -84,10 +87,10 @@ func VerifySharedKey(account string, keys [][]byte, r Request, now time.Time) er
 	if skew := now.Sub(date).Abs(); skew > maxSkew {
 		return failed("the date of the request is %s from this service's clock; %s is allowed", skew.Round(time.Second), maxSkew)
 	}
-	if !signedWith(signed, keys, stringsToSign(account, r, strings.EqualFold(scheme, "SharedKeyLite"))) {
+	if key = signedWith(signed, keys, stringsToSign(account, r, strings.EqualFold(scheme, "SharedKeyLite"))); key < 0 {
 		return failed("the signature does not match: it is made with another key, or of another request")
 	}
-	return nil
+	return key, nil
 }
 
 // stringsToSign are the texts that a client may have signed: libraries differ in

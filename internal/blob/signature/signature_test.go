@@ -39,15 +39,15 @@ func TestStringsToSign(t *testing.T) {
 		"plain order":   head + "x-ms-date:" + date + "\nx-ms-meta-a-b:1\nx-ms-meta-ab:2\n" + resource,
 		"culture order": head + "x-ms-date:" + date + "\nx-ms-meta-ab:2\nx-ms-meta-a-b:1\n" + resource,
 	} {
-		for _, key := range []string{"one", "two"} {
+		for i, key := range []string{"one", "two"} {
 			r.Header.Set("Authorization", "SharedKey acct:"+signature.Sign([]byte(key), text))
-			if err := signature.VerifySharedKey("acct", [][]byte{[]byte("one"), []byte("two")}, r, now); err != nil {
-				t.Errorf("%s with %s: %v", what, key, err)
+			if used, err := signature.VerifySharedKey("acct", [][]byte{[]byte("one"), []byte("two")}, r, now); err != nil || used != i {
+				t.Errorf("%s with %s: %d, %v", what, key, used, err)
 			}
 		}
 	}
 	for _, skew := range []time.Duration{-16 * time.Minute, 16 * time.Minute} {
-		if err := signature.VerifySharedKey("acct", [][]byte{[]byte("one"), []byte("two")}, r, now.Add(skew)); !arm.IsCode(err, signature.CodeAuthenticationFailed) {
+		if _, err := signature.VerifySharedKey("acct", [][]byte{[]byte("one"), []byte("two")}, r, now.Add(skew)); !arm.IsCode(err, signature.CodeAuthenticationFailed) {
 			t.Errorf("%s later: %v", skew, err)
 		}
 	}
@@ -179,7 +179,7 @@ func FuzzSharedKey(f *testing.F) {
 		}
 		h := http.Header{"Authorization": {authorization}, "Date": {now.Format(http.TimeFormat)}, name: {value}}
 		r := signature.Request{Method: method, Path: path, Query: q, Header: h}
-		if err := signature.VerifySharedKey("acct", [][]byte{account.NewSecrets(now).Keys[0].Value}, r, now); err == nil {
+		if _, err := signature.VerifySharedKey("acct", [][]byte{account.NewSecrets(now).Keys[0].Value}, r, now); err == nil {
 			t.Errorf("%q is taken for a signature", authorization)
 		}
 	})
