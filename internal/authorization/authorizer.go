@@ -35,7 +35,8 @@ const (
 	defaultKeep  = 1_000_000
 )
 
-// Memberships is the collection of documents that keeps who is in which group.
+// Memberships is the collection of documents that keeps who is in which group, by
+// rbac.Membership.Key.
 const Memberships = "memberships"
 
 // Config configures an Authorizer.
