@@ -15,6 +15,7 @@ import (
 	"goldsmith/internal/guest"
 	"goldsmith/internal/image"
 	"goldsmith/internal/image/qcow2"
+	"goldsmith/internal/imagetemplate"
 	"goldsmith/internal/layer"
 	"goldsmith/internal/network"
 	"goldsmith/internal/plan"
@@ -31,8 +32,20 @@ const (
 	Keep  OnError = "keep"  // it is saved, for Debug
 )
 
-// DefaultKeep is how long the state of a failed step is kept.
-const DefaultKeep = time.Hour
+// DefaultKeep is how long the state of a failed step is kept; abortKeep is how
+// long when the template asks for it, whose author does not wait for the failure.
+const (
+	DefaultKeep = time.Hour
+	abortKeep   = 24 * time.Hour
+)
+
+// keepAsTemplate lets a template's errorHandling decide what becomes of the state
+// of a failed step, where the request for the run says nothing.
+func (j *job) keepAsTemplate(t *imagetemplate.Template) {
+	if j.OnError == "" && t.ErrorHandling.OnCustomizerError == imagetemplate.Abort {
+		j.OnError, j.Keep = Keep, orDefault(j.Keep, abortKeep)
+	}
+}
 
 // keepFailed saves the guest in which a step failed. Its trouble is not the run's.
 func (b *builder) keepFailed(ctx context.Context, step plan.Step, cause error) {

@@ -29,7 +29,8 @@ type Request struct {
 	Cache CachePolicy
 	// Values are parameters and secrets of this run.
 	Values []GivenValue
-	// OnError says what becomes of the state in which a step failed; "" is Clean.
+	// OnError says what becomes of the state in which a step failed; "" is what the
+	// template's errorHandling says, and Clean if that says nothing.
 	OnError OnError
 	// Keep is how long a failed step's state is kept; 0 is an hour.
 	Keep time.Duration

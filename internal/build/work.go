@@ -115,6 +115,7 @@ func (b *builder) run(ctx context.Context) error {
 	}
 	b.template = parsed.Template
 	b.template.Name = b.job.Name
+	b.job.keepAsTemplate(b.template)
 	if b.identities, err = b.engine.vmIdentities(ctx, b.template); err != nil {
 		return err
 	}

@@ -23,10 +23,8 @@ func (r *reader) executable(properties *members) {
 	if properties.given("additionalDataDisks") {
 		r.notExecutable(properties.place("additionalDataDisks"), "data disks are not attached")
 	}
-	for _, key := range []string{"onCustomizerError", "onValidationError"} {
-		if m := properties.object("errorHandling"); m.text(key) == string(Abort) {
-			r.notExecutable(m.place(key), "the build machine is removed after every failure")
-		}
+	if m := properties.object("errorHandling"); m.text("onValidationError") == string(Abort) {
+		r.notExecutable(m.place("onValidationError"), "the machine of a failed validation is removed")
 	}
 	for _, m := range properties.objects("distribute") {
 		if m.text("replicationMode") == "Shallow" {

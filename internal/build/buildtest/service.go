@@ -31,7 +31,7 @@ func (l *Lab) PutGroup() {
 func (l *Lab) Submission(name string, t Template) build.Submission {
 	l.Helper()
 	req := l.Request(name, t)
-	res := imagetemplate.Parse(req.Template.Body, imagetemplate.Options{APIVersion: "2022-07-01", Service: true})
+	res := imagetemplate.Parse(req.Template.Body, imagetemplate.Options{APIVersion: req.Template.Template.APIVersion, Service: true})
 	if res.Template == nil {
 		l.Fatalf("the template is not valid: %+v", res.Problems)
 	}

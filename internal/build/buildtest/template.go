@@ -2,6 +2,7 @@ package buildtest
 
 import (
 	"encoding/json"
+	"maps"
 
 	"goldsmith/internal/build"
 	"goldsmith/internal/imagetemplate"
@@ -25,6 +26,7 @@ type Template struct {
 	VMProfile  Object
 	Minutes    int    // buildTimeoutInMinutes
 	Staging    string // stagingResourceGroup
+	More       Object // further properties
 }
 
 // Shell is a customizer with inline commands.
@@ -81,6 +83,7 @@ func (l *Lab) Request(name string, t Template) build.Request {
 	if t.Staging != "" {
 		properties["stagingResourceGroup"] = t.Staging
 	}
+	maps.Copy(properties, t.More)
 	if t.Version == "" {
 		t.Version = "2022-07-01"
 	}
