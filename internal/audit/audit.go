@@ -59,6 +59,19 @@ func (r Record) MarshalJSON() ([]byte, error) {
 	})
 }
 
+// UnmarshalJSON reads what MarshalJSON wrote.
+func (r *Record) UnmarshalJSON(text []byte) error {
+	var l line
+	if err := json.Unmarshal(text, &l); err != nil {
+		return err
+	}
+	*r = Record{
+		Seq: l.Seq, Time: l.Time, Last: l.Last, Count: l.Count, Allowed: l.Decision == "allow", Principal: l.Principal,
+		Action: l.Action, Scope: l.Scope, Data: l.Data, Assignment: l.Assignment, Role: l.Role, Run: l.Run, Why: l.Why,
+	}
+	return nil
+}
+
 // Query selects records. Zero fields select everything.
 type Query struct {
 	Run       string // id of a run, or its beginning

@@ -10,7 +10,6 @@ import (
 
 	"goldsmith/internal/arm"
 	"goldsmith/internal/audit"
-	"goldsmith/internal/build"
 )
 
 // auditShown is how many decisions are listed unless --limit says otherwise.
@@ -38,8 +37,8 @@ a count.`,
 			if lines && !cmd.Flags().Changed("limit") {
 				q.Limit = 0 // an export is whole
 			}
-			return a.withEngine(ctx, func(e *build.Engine) error {
-				records, err := e.Audit().List(ctx, q)
+			return a.withKeeper(ctx, func(k keeper) error {
+				records, err := k.decisions(ctx, q)
 				if err != nil {
 					return err
 				}

@@ -22,8 +22,8 @@ func (a *app) cacheList() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "list", Short: "List layers, the longest unused first", Args: args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.withEngine(cmd.Context(), func(e *build.Engine) error {
-				layers, err := e.Layers(cmd.Context())
+			return a.withKeeper(cmd.Context(), func(k keeper) error {
+				layers, err := k.Layers(cmd.Context())
 				if err != nil {
 					return err
 				}
@@ -48,8 +48,8 @@ func (a *app) cacheShow() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "show LAYER", Short: "Show one layer", Args: args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, list []string) error {
-			return a.withEngine(cmd.Context(), func(e *build.Engine) error {
-				l, err := e.FindLayer(cmd.Context(), list[0])
+			return a.withKeeper(cmd.Context(), func(k keeper) error {
+				l, err := k.FindLayer(cmd.Context(), list[0])
 				if err != nil {
 					return err
 				}
@@ -105,8 +105,8 @@ of failed steps stay until their time is over.`,
 			if err != nil {
 				return err
 			}
-			return a.withEngine(cmd.Context(), func(e *build.Engine) error {
-				n, freed, err := e.PruneLayers(cmd.Context(), age, bytes)
+			return a.withKeeper(cmd.Context(), func(k keeper) error {
+				n, freed, err := k.PruneLayers(cmd.Context(), age, bytes)
 				if err != nil {
 					return err
 				}
@@ -137,8 +137,8 @@ func (a *app) cacheVerify() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "verify", Short: "Read every layer and image back and report damage", Args: args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.withEngine(cmd.Context(), func(e *build.Engine) error {
-				v, err := e.VerifyStored(cmd.Context(), event.SinkFunc(func(ev event.Event) {
+			return a.withKeeper(cmd.Context(), func(k keeper) error {
+				v, err := k.VerifyStored(cmd.Context(), event.SinkFunc(func(ev event.Event) {
 					fmt.Fprintln(a.env.Stderr, ev.Text)
 				}))
 				if err != nil {

@@ -25,8 +25,8 @@ func (a *app) catalogList() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "list", Short: "List platform images: shipped, added and pulled", Args: args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.withEngine(cmd.Context(), func(e *build.Engine) error {
-				entries, err := e.Catalog().List(cmd.Context())
+			return a.withKeeper(cmd.Context(), func(k keeper) error {
+				entries, err := k.entries(cmd.Context())
 				if err != nil {
 					return err
 				}
@@ -60,8 +60,8 @@ func (a *app) catalogShow() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "show PUBLISHER:OFFER:SKU:VERSION", Short: "Show one platform image", Args: args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, list []string) error {
-			return a.withEngine(cmd.Context(), func(e *build.Engine) error {
-				entry, err := findEntry(cmd.Context(), e, list[0])
+			return a.withKeeper(cmd.Context(), func(k keeper) error {
+				entry, err := findEntry(cmd.Context(), k, list[0])
 				if err != nil {
 					return err
 				}
@@ -85,11 +85,11 @@ func (a *app) catalogShow() *cobra.Command {
 }
 
 // findEntry resolves a URN or a unique beginning of one.
-func findEntry(ctx context.Context, e *build.Engine, name string) (catalog.Entry, error) {
+func findEntry(ctx context.Context, k keeper, name string) (catalog.Entry, error) {
 	if urn, err := catalog.ParseURN(name); err == nil {
-		return e.Catalog().Get(ctx, urn)
+		return k.entry(ctx, urn)
 	}
-	entries, err := e.Catalog().List(ctx)
+	entries, err := k.entries(ctx)
 	if err != nil {
 		return catalog.Entry{}, err
 	}
@@ -122,10 +122,10 @@ func (a *app) catalogAdd() *cobra.Command {
 			default:
 				return arm.Errorf(arm.CodeUsage, "--generation is 1 (BIOS) or 2 (UEFI), not %q", generation)
 			}
-			return a.withEngine(cmd.Context(), func(e *build.Engine) error {
+			return a.withKeeper(cmd.Context(), func(k keeper) error {
 				var entry catalog.Entry
 				err := a.showWork(cmd.Context(), func(ctx context.Context, sink event.Sink) (err error) {
-					entry, err = e.Catalog().Add(ctx, urn, from, options, sink)
+					entry, err = k.addEntry(ctx, urn, from, options, sink)
 					return err
 				})
 				if err != nil {
@@ -154,10 +154,10 @@ func (a *app) catalogPull() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.withEngine(cmd.Context(), func(e *build.Engine) error {
+			return a.withKeeper(cmd.Context(), func(k keeper) error {
 				var entry catalog.Entry
 				err := a.showWork(cmd.Context(), func(ctx context.Context, sink event.Sink) (err error) {
-					entry, err = e.Catalog().Pull(ctx, urn, sink)
+					entry, err = k.pullEntry(ctx, urn, sink)
 					return err
 				})
 				if err != nil {
@@ -174,13 +174,13 @@ func (a *app) catalogRemove() *cobra.Command {
 	return &cobra.Command{
 		Use: "remove PUBLISHER:OFFER:SKU:VERSION...", Short: "Remove added or pulled platform images", Args: args(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, list []string) error {
-			return a.withEngine(cmd.Context(), func(e *build.Engine) error {
+			return a.withKeeper(cmd.Context(), func(k keeper) error {
 				var errs []error
 				for _, name := range list {
 					urn, err := catalog.ParseURN(name)
 					if err == nil {
 						var removed catalog.Entry
-						if removed, err = e.Catalog().Remove(cmd.Context(), urn); err == nil {
+						if removed, err = k.removeEntry(cmd.Context(), urn); err == nil {
 							_, err = fmt.Fprintf(a.env.Stdout, "removed %s\n", removed.URN)
 						}
 					}

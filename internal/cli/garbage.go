@@ -26,8 +26,8 @@ whatever the limits are.`,
 			if err != nil {
 				return err
 			}
-			return a.withEngine(cmd.Context(), func(e *build.Engine) error {
-				removed, err := e.CollectWithin(cmd.Context(), build.GarbageLimits{MaxAge: age, MaxBytes: bytes})
+			return a.withKeeper(cmd.Context(), func(k keeper) error {
+				removed, err := k.CollectWithin(cmd.Context(), build.GarbageLimits{MaxAge: age, MaxBytes: bytes})
 				if err != nil {
 					return err
 				}

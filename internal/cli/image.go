@@ -51,8 +51,8 @@ func (a *app) imageList() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "list", Short: "List managed images and gallery versions", Args: args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.withEngine(cmd.Context(), func(e *build.Engine) error {
-				images, err := e.Images(cmd.Context())
+			return a.withKeeper(cmd.Context(), func(k keeper) error {
+				images, err := k.Images(cmd.Context())
 				if err != nil {
 					return err
 				}
@@ -81,8 +81,8 @@ func (a *app) imageShow() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "show ID", Short: "Show one image", Args: args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, list []string) error {
-			return a.withEngine(cmd.Context(), func(e *build.Engine) error {
-				image, err := e.FindImage(cmd.Context(), list[0])
+			return a.withKeeper(cmd.Context(), func(k keeper) error {
+				image, err := k.FindImage(cmd.Context(), list[0])
 				if err != nil {
 					return err
 				}
@@ -118,15 +118,13 @@ func (a *app) imageExport() *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("--output %s: %w", output, err)
 			}
-			return a.withEngine(cmd.Context(), func(e *build.Engine) error {
-				image, err := e.FindImage(cmd.Context(), list[0])
+			return a.withKeeper(cmd.Context(), func(k keeper) error {
+				image, err := k.FindImage(cmd.Context(), list[0])
 				if err != nil {
 					return err
 				}
 				return a.showWork(cmd.Context(), func(ctx context.Context, sink event.Sink) error {
-					return e.Export(ctx, image.Content.Image, path, func(done, total int64) {
-						sink.Emit(event.Event{Kind: event.Progress, Text: "write " + filepath.Base(path), Done: done, Total: total})
-					})
+					return k.export(ctx, image, path, sink)
 				})
 			})
 		},
@@ -148,8 +146,8 @@ with sudo, and its exit code is goldsmith's.`,
 			if len(list) > 1 && cmd.ArgsLenAtDash() != 1 {
 				return arm.Errorf(arm.CodeUsage, "put -- between the image and the command\nusage: %s", cmd.UseLine())
 			}
-			return a.withEngine(cmd.Context(), func(e *build.Engine) error {
-				image, err := e.FindImage(cmd.Context(), list[0])
+			return a.withKeeper(cmd.Context(), func(k keeper) error {
+				image, err := k.FindImage(cmd.Context(), list[0])
 				if err != nil {
 					return err
 				}
@@ -157,7 +155,7 @@ with sudo, and its exit code is goldsmith's.`,
 				if options.Command == "" {
 					options.Console, _ = a.env.Stdout.(*os.File)
 				}
-				exit, err := e.Boot(cmd.Context(), image.ShortName(), image.Content, options, event.SinkFunc(func(ev event.Event) {
+				exit, err := k.boot(cmd.Context(), image, options, event.SinkFunc(func(ev event.Event) {
 					if ev.Text != "" && ev.Kind != event.Progress {
 						fmt.Fprintln(a.env.Stderr, ev.Text)
 					}
@@ -177,13 +175,13 @@ func (a *app) imageDelete() *cobra.Command {
 	return &cobra.Command{
 		Use: "delete ID...", Short: "Delete images", Args: args(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, list []string) error {
-			return a.withEngine(cmd.Context(), func(e *build.Engine) error {
+			return a.withKeeper(cmd.Context(), func(k keeper) error {
 				for _, name := range list {
-					image, err := e.FindImage(cmd.Context(), name)
+					image, err := k.FindImage(cmd.Context(), name)
 					if err != nil {
 						return err
 					}
-					if err := e.DeleteImage(cmd.Context(), image.ID); err != nil {
+					if err := k.deleteImage(cmd.Context(), image); err != nil {
 						return err
 					}
 					fmt.Fprintf(a.env.Stdout, "deleted %s\n", image.ID)

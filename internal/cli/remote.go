@@ -332,5 +332,5 @@ func (a *app) onlyHere() error {
 	if a.server.url == "" && a.env.Getenv("GOLDSMITH_SERVER") == "" {
 		return nil
 	}
-	return arm.Errorf(arm.CodeNotSupported, "this command works on a data directory, not through --server: run it on the service's host")
+	return arm.Errorf(arm.CodeUsage, "this command works on a data directory, not through --server: run it on the service's host")
 }

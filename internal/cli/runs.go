@@ -150,15 +150,8 @@ func (a *app) runsConsole() *cobra.Command {
 	return &cobra.Command{
 		Use: "console RUN", Short: "Print the serial console of a run's machine", Args: args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, list []string) error {
-			return a.withEngine(cmd.Context(), func(e *build.Engine) error {
-				r, err := e.Runs().Find(cmd.Context(), list[0])
-				if err != nil {
-					return err
-				}
-				f, err := os.Open(e.ConsolePath(r.ID))
-				if os.IsNotExist(err) {
-					return arm.Errorf(arm.CodeNotFound, "run %s has no console yet: its machine was never started", r.ID)
-				}
+			return a.withKeeper(cmd.Context(), func(k keeper) error {
+				f, err := k.console(cmd.Context(), list[0])
 				if err != nil {
 					return err
 				}

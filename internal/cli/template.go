@@ -1,7 +1,7 @@
 package cli
 
 import (
-	"context"
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -9,9 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"goldsmith/internal/arm"
-	"goldsmith/internal/build"
-	"goldsmith/internal/resource"
+	"goldsmith/internal/armapi/upkeep"
 )
 
 func (a *app) templateCommand() *cobra.Command {
@@ -35,28 +33,21 @@ type templateView struct {
 	contents []string // of the staging group
 }
 
-// viewTemplate gathers what belongs to a template.
-func viewTemplate(ctx context.Context, e *build.Engine, r resource.Record) (templateView, error) {
-	v := templateView{
+// viewTemplate is a template for lists and records.
+func viewTemplate(t upkeep.Template) templateView {
+	r := t.Record
+	// A service writes JSON with spaces, and null for none.
+	var properties bytes.Buffer
+	if json.Compact(&properties, r.Properties) == nil {
+		r.Properties = properties.Bytes()
+	}
+	if string(r.Identity) == "null" {
+		r.Identity = nil
+	}
+	return templateView{
 		ID: r.ID, Name: r.Name, Location: r.Location, Tags: r.Tags, Identity: r.Identity, Properties: r.Properties,
-		LastRun: "never", CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt,
+		StagingGroup: t.StagingGroup, LastRun: t.LastRun, CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt, contents: t.Contents,
 	}
-	group, contents, err := e.StagingGroup(ctx, r)
-	if err != nil {
-		return v, err
-	}
-	v.StagingGroup = group
-	for _, c := range contents {
-		v.contents = append(v.contents, c.Type+" "+c.Name)
-	}
-	last, err := e.LastRun(ctx, r.ID)
-	switch {
-	case err == nil:
-		v.LastRun = string(last.State)
-	case !arm.IsCode(err, arm.CodeNotFound):
-		return v, err
-	}
-	return v, nil
 }
 
 func (a *app) templateList() *cobra.Command {
@@ -65,16 +56,14 @@ func (a *app) templateList() *cobra.Command {
 		Use: "list", Short: "List image templates", Args: args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
-			return a.withEngine(ctx, func(e *build.Engine) error {
-				templates, err := e.Templates(ctx)
+			return a.withKeeper(ctx, func(k keeper) error {
+				templates, err := k.templates(ctx)
 				if err != nil {
 					return err
 				}
 				views := make([]templateView, len(templates))
-				for i, r := range templates {
-					if views[i], err = viewTemplate(ctx, e, r); err != nil {
-						return err
-					}
+				for i, t := range templates {
+					views[i] = viewTemplate(t)
 				}
 				return WriteList(a.env.Stdout, format, []Column[templateView]{
 					{"name", func(v templateView) string { return v.Name }},
@@ -96,12 +85,8 @@ func (a *app) templateShow() *cobra.Command {
 		Use: "show TEMPLATE", Short: "Show an image template and its staging group", Args: args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, list []string) error {
 			ctx := cmd.Context()
-			return a.withEngine(ctx, func(e *build.Engine) error {
-				rec, err := e.FindTemplate(ctx, list[0])
-				if err != nil {
-					return err
-				}
-				view, err := viewTemplate(ctx, e, rec)
+			return a.withKeeper(ctx, func(k keeper) error {
+				t, err := k.template(ctx, list[0])
 				if err != nil {
 					return err
 				}
@@ -113,7 +98,7 @@ func (a *app) templateShow() *cobra.Command {
 					{"staging group", func(v templateView) string { return v.StagingGroup }},
 					{"in it", func(v templateView) string { return strings.Join(v.contents, "\n") }},
 					{"properties", func(v templateView) string { return string(v.Properties) }},
-				}, view)
+				}, viewTemplate(t))
 			})
 		},
 	}
@@ -126,15 +111,15 @@ func (a *app) templateDelete() *cobra.Command {
 		Use: "delete TEMPLATE", Short: "Delete an image template with its staging group, logs and VHDs", Args: args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, list []string) error {
 			ctx := cmd.Context()
-			return a.withEngine(ctx, func(e *build.Engine) error {
-				rec, err := e.FindTemplate(ctx, list[0])
+			return a.withKeeper(ctx, func(k keeper) error {
+				t, err := k.template(ctx, list[0])
 				if err != nil {
 					return err
 				}
-				if err := e.DeleteTemplate(ctx, rec.ID); err != nil {
+				if err := k.deleteTemplate(ctx, t); err != nil {
 					return err
 				}
-				fmt.Fprintf(a.env.Stdout, "deleted %s\n", rec.ID)
+				fmt.Fprintf(a.env.Stdout, "deleted %s\n", t.Record.ID)
 				return nil
 			})
 		},

@@ -4,12 +4,14 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"path/filepath"
 	"strings"
 
 	"goldsmith/internal/arm"
 	"goldsmith/internal/armapi"
 	"goldsmith/internal/armapi/imagebuilder"
 	"goldsmith/internal/armapi/providers"
+	"goldsmith/internal/armapi/upkeep"
 	"goldsmith/internal/blobapi"
 	"goldsmith/internal/store"
 )
@@ -20,7 +22,8 @@ func (s *Server) providers(settings store.Settings) []armapi.Provider {
 	if len(s.settings.Issuers) > 0 {
 		principalType = nil // an issuer's users are in no directory here
 	}
-	return append(imagebuilder.Providers(s.cfg.Engine), providers.All(providers.Config{
+	own := append(imagebuilder.Providers(s.cfg.Engine), upkeep.Provider(s.cfg.Engine, filepath.Join(s.cfg.Data, "downloads")))
+	return append(own, providers.All(providers.Config{
 		Subscription: settings.SubscriptionID, Tenant: settings.TenantID, Store: s.db.Resources(), Blobs: s.cfg.Engine.Blobs(),
 		BlobEndpoint:  func(account string) string { return "https://" + account + ".blob." + s.settings.StorageSuffix + "/" },
 		PrincipalType: principalType,

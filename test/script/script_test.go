@@ -57,6 +57,7 @@ func TestScripts(t *testing.T) {
 	commands := map[string]func(*testscript.TestScript, bool, []string){}
 	maps.Copy(commands, processCommands)
 	maps.Copy(commands, fileCommands)
+	maps.Copy(commands, serviceCommands)
 	testscript.Run(t, testscript.Params{
 		Dir:                 ".",
 		RequireUniqueNames:  true,

@@ -10,12 +10,14 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"goldsmith/internal/arm"
 	"goldsmith/internal/armapi"
 	"goldsmith/internal/armapi/imagebuilder"
+	"goldsmith/internal/armapi/upkeep"
 	"goldsmith/internal/build/buildtest"
 	"goldsmith/internal/rbac"
 	"goldsmith/internal/resource"
@@ -65,7 +67,7 @@ func Over(l *buildtest.Lab) *Door {
 		Authorize: func(_ context.Context, a armapi.Access) (bool, error) {
 			return a.Caller.ObjectID == Admin || d.Allow != nil && d.Allow(a), nil
 		},
-		Providers: imagebuilder.Providers(l.Engine),
+		Providers: append(imagebuilder.Providers(l.Engine), upkeep.Provider(l.Engine, filepath.Join(l.Data, "downloads"))),
 	})
 	if err != nil {
 		l.Fatal(err)

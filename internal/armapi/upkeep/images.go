@@ -1,0 +1,155 @@
+package upkeep
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"goldsmith/internal/arm"
+	"goldsmith/internal/armapi"
+	"goldsmith/internal/build"
+	"goldsmith/internal/event"
+	"goldsmith/internal/image/format"
+)
+
+// images are those that the caller may read.
+func (u upkeep) images(ctx context.Context, r *armapi.Request, _ Input) ([]build.Image, error) {
+	all, err := u.engine.Images(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := []build.Image{}
+	for _, i := range all {
+		if ok, err := r.Sees(ctx, i.Type+"/read", i.ID); err != nil {
+			return nil, err
+		} else if ok {
+			out = append(out, public(i))
+		}
+	}
+	return out, nil
+}
+
+// public is an image without what only the service knows.
+func public(i build.Image) build.Image {
+	i.Internal, i.Properties = nil, nil
+	return i
+}
+
+func (u upkeep) image(ctx context.Context, r *armapi.Request, in Input) (build.Image, error) {
+	i, err := u.engine.FindImage(ctx, in.Name)
+	if err == nil {
+		err = see(ctx, r, i.Record, in.Name)
+	}
+	return public(i), err
+}
+
+// export answers with an image as a file of a format.
+func (u upkeep) export(ctx context.Context, r *armapi.Request) (armapi.Response, error) {
+	var in Input
+	if err := r.Decode(&in); err != nil {
+		return armapi.Response{}, err
+	}
+	i, err := u.image(ctx, r, in)
+	if err != nil {
+		return armapi.Response{}, err
+	}
+	name := "image" + in.Format
+	if _, err := format.Of(name); err != nil {
+		return armapi.Response{}, err
+	}
+	if name != filepath.Base(name) || in.Format != filepath.Ext(name) {
+		return armapi.Response{}, arm.Errorf(arm.CodeUsage, "%.20q is not the extension of a file", in.Format)
+	}
+	if err := os.MkdirAll(u.scratch, 0o700); err != nil {
+		return armapi.Response{}, arm.Errorf(arm.CodeInternal, "make room for an export: %w", err)
+	}
+	dir, err := os.MkdirTemp(u.scratch, "export-")
+	if err != nil {
+		return armapi.Response{}, arm.Errorf(arm.CodeInternal, "make room for an export: %w", err)
+	}
+	f, err := u.exported(ctx, i, filepath.Join(dir, name))
+	if err != nil {
+		return armapi.Response{}, errors.Join(err, os.RemoveAll(dir))
+	}
+	return file(f, func() error { return os.RemoveAll(dir) })
+}
+
+func (u upkeep) exported(ctx context.Context, i build.Image, path string) (*os.File, error) {
+	if err := u.engine.Export(ctx, i.Content.Image, path, func(int64, int64) {}); err != nil {
+		return nil, err
+	}
+	return os.Open(path)
+}
+
+// file answers with a file as long as it is now, and gives it back with done.
+func file(f *os.File, done func() error) (armapi.Response, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return armapi.Response{}, errors.Join(err, f.Close(), done())
+	}
+	return armapi.Response{Status: http.StatusOK, Stream: func(w http.ResponseWriter) error {
+		_, err := io.CopyN(w, f, info.Size())
+		return errors.Join(err, f.Close(), done())
+	}}.With("Content-Type", "application/octet-stream").With("Content-Length", strconv.FormatInt(info.Size(), 10)), nil
+}
+
+// boot runs a command in a machine of an image.
+func (u upkeep) boot(ctx context.Context, r *armapi.Request) (armapi.Response, error) {
+	var in Input
+	if err := r.Decode(&in); err != nil {
+		return armapi.Response{}, err
+	}
+	i, err := u.image(ctx, r, in)
+	if err != nil {
+		return armapi.Response{}, err
+	}
+	if in.Command == "" {
+		return armapi.Response{}, arm.Errorf(arm.CodeUsage, "say which command to run in the machine: only the service's host can show its console")
+	}
+	return stream(ctx, func(ctx context.Context, send func(Frame)) (any, error) {
+		options := build.BootOptions{
+			Command: in.Command, Size: in.Size,
+			Stdout: sender(func(p []byte) { send(Frame{Stdout: p}) }), Stderr: sender(func(p []byte) { send(Frame{Stderr: p}) }),
+		}
+		return u.engine.Boot(ctx, i.ShortName(), i.Content, options, event.SinkFunc(func(e event.Event) { send(Frame{Event: &e}) }))
+	}), nil
+}
+
+// sender is a writer that sends what is written.
+type sender func([]byte)
+
+// Write implements io.Writer.
+func (s sender) Write(p []byte) (int, error) {
+	s(append([]byte(nil), p...)) // p is the writer's own again afterwards
+	return len(p), nil
+}
+
+// console answers with the serial console of a run's machine, as far as it has
+// come. Whoever may read the template may read it.
+func (u upkeep) console(ctx context.Context, r *armapi.Request) (armapi.Response, error) {
+	var in Input
+	if err := r.Decode(&in); err != nil {
+		return armapi.Response{}, err
+	}
+	rec, err := u.engine.Runs().Find(ctx, in.Name)
+	if err != nil {
+		return armapi.Response{}, err
+	}
+	if ok, err := r.Allowed(ctx, "Microsoft.VirtualMachineImages/imageTemplates/read", rec.Template); err != nil {
+		return armapi.Response{}, err
+	} else if !ok {
+		return armapi.Response{}, arm.Errorf(arm.CodeNotFound, "no run is called %q", in.Name)
+	}
+	f, err := os.Open(u.engine.ConsolePath(rec.ID))
+	if errors.Is(err, os.ErrNotExist) {
+		return armapi.Response{}, arm.Errorf(arm.CodeNotFound, "run %s has no console yet: its machine was never started", rec.ID)
+	}
+	if err != nil {
+		return armapi.Response{}, arm.Errorf(arm.CodeInternal, "read the console: %w", err)
+	}
+	return file(f, func() error { return nil })
+}
