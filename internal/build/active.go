@@ -47,6 +47,7 @@ var subStates = map[event.Phase]run.SubState{
 	event.PhaseCustomize:  run.SubCustomizing,
 	event.PhaseGeneralize: run.SubCustomizing,
 	event.PhaseCapture:    run.SubDistributing,
+	event.PhaseValidate:   run.SubValidating,
 	event.PhaseDistribute: run.SubDistributing,
 	event.PhaseExport:     run.SubDistributing,
 }

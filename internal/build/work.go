@@ -56,6 +56,7 @@ type builder struct {
 	extents    []disk.Extent // what all sealed layers above the base changed
 	image      string        // content id of the result, "" until it is known
 	failedStep string
+	invalid    error // why the validation of an image failed that is distributed all the same
 	outputs    []run.Output
 }
 
@@ -132,10 +133,14 @@ func (b *builder) run(ctx context.Context) error {
 		{event.PhaseCustomize, b.customize},
 		{event.PhaseGeneralize, b.generalize},
 		{event.PhaseCapture, b.capture},
+		{event.PhaseValidate, b.validate},
 		{event.PhaseDistribute, b.distribute},
 		{event.PhaseExport, b.export},
 	} {
 		if phase.name == event.PhaseExport && len(b.job.Outputs) == 0 {
+			continue
+		}
+		if phase.name == event.PhaseValidate && len(b.plan.Validations) == 0 {
 			continue
 		}
 		if b.image != "" { // nothing changed: nothing boots
@@ -157,7 +162,7 @@ func (b *builder) run(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	return b.invalid
 }
 
 // prepare makes everything ready that the machine needs.
@@ -219,7 +224,8 @@ func (b *builder) prepare(ctx context.Context) error {
 	if err := b.prepareCache(ctx); err != nil {
 		return err
 	}
-	if found, err := b.findResult(ctx); found || err != nil {
+	found, err := b.findResult(ctx)
+	if err != nil || (found && len(b.plan.Validations) == 0) {
 		return err
 	}
 	if err := b.engine.baseDisk(ctx, base.Image, b.progress("render the base disk")); err != nil {

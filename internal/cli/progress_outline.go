@@ -226,6 +226,7 @@ var phaseTitles = map[event.Phase]string{
 	event.PhaseCustomize:  "Customize",
 	event.PhaseGeneralize: "Generalize",
 	event.PhaseCapture:    "Capture",
+	event.PhaseValidate:   "Validate",
 	event.PhaseDistribute: "Distribute",
 	event.PhaseExport:     "Export",
 	event.PhaseCleanup:    "Clean up",

@@ -42,6 +42,7 @@ const (
 	PhaseCustomize  Phase = "customize"  // the customizers
 	PhaseGeneralize Phase = "generalize" // deprovision and power off
 	PhaseCapture    Phase = "capture"    // changed chunks into the image store
+	PhaseValidate   Phase = "validate"   // the validations, in a machine booted from the image
 	PhaseDistribute Phase = "distribute" // outputs published
 	PhaseExport     Phase = "export"     // --output files
 	PhaseCleanup    Phase = "cleanup"    // undo of what the run acquired

@@ -17,13 +17,19 @@ func (r *reader) executable(properties *members) {
 			r.notExecutable(m.place("state"), "the image is not optimized after its customization")
 		}
 	}
-	if m := properties.object("validate"); m.given("inVMValidations") || m.flag("sourceValidationOnly") {
-		r.notExecutable(m.at, "validations are not run")
+	validate := properties.object("validate")
+	if validate.flag("sourceValidationOnly") {
+		r.notExecutable(validate.place("sourceValidationOnly"), "only what was built is validated")
+	}
+	for _, m := range validate.objects("inVMValidations") {
+		if t := StepType(m.variant); t.Windows() {
+			r.notExecutable(m.at, "%s needs a Windows machine", t)
+		}
 	}
 	if properties.given("additionalDataDisks") {
 		r.notExecutable(properties.place("additionalDataDisks"), "data disks are not attached")
 	}
-	if m := properties.object("errorHandling"); m.text("onValidationError") == string(Abort) {
+	if m := properties.object("errorHandling"); m.text("onValidationError") == string(Abort) && validate.given("inVMValidations") {
 		r.notExecutable(m.place("onValidationError"), "the machine of a failed validation is removed")
 	}
 	for _, m := range properties.objects("distribute") {

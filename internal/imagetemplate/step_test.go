@@ -118,18 +118,20 @@ func TestStepValues(t *testing.T) {
 func TestValidateRules(t *testing.T) {
 	const at = "/properties/validate"
 	validate := func(version, v string) draft { return draft{version: version, properties: `, "validate": ` + v} }
-	pending := notYet(at, "'ImageTemplate.properties.validate' cannot be built yet: validations are not run")
 	runRules(t, []ruleCase{
 		{"nothing to do", validate("2022-02-14", `{"continueDistributeOnFailure": true, "inVMValidations": []}`), nil},
 		{"before its time", validate("2021-10-01", `{}`), []want{warning(at, "it came with API version 2022-02-14")}},
-		{"source only", validate("2022-02-14", `{"sourceValidationOnly": true}`), []want{pending}},
-		{"shell", validate("2022-02-14", `{"inVMValidations": [{"type": "Shell", "inline": ["true"]}]}`), []want{pending}},
-		{"no script", validate("2022-02-14", `{"inVMValidations": [{"type": "Shell"}]}`), []want{pending, failure(at+"/inVMValidations/0",
+		{"source only", validate("2022-02-14", `{"sourceValidationOnly": true}`), []want{
+			notYet(at+"/sourceValidationOnly", "only what was built is validated")}},
+		{"shell", validate("2022-02-14", `{"inVMValidations": [{"type": "Shell", "inline": ["true"]}]}`), nil},
+		{"windows", validate("2022-02-14", `{"inVMValidations": [{"type": "PowerShell", "inline": ["exit 0"]}]}`), []want{
+			notYet(at+"/inVMValidations/0", "PowerShell needs a Windows machine")}},
+		{"no script", validate("2022-02-14", `{"inVMValidations": [{"type": "Shell"}]}`), []want{failure(at+"/inVMValidations/0",
 			"'ImageTemplate.properties.validate.inVMValidations[0]': Missing field 'scriptUri'")}},
-		{"file", validate("2022-07-01", `{"inVMValidations": [{"type": "File", "sourceUri": "x", "destination": "/tmp/x"}]}`), []want{pending}},
+		{"file", validate("2022-07-01", `{"inVMValidations": [{"type": "File", "sourceUri": "x", "destination": "/tmp/x"}]}`), nil},
 		{"file before its time", validate("2022-02-14", `{"inVMValidations": [{"type": "File"}]}`),
-			[]want{pending, failure(at+"/inVMValidations/0/type", "there is no File: it came with API version 2022-07-01")}},
+			[]want{failure(at+"/inVMValidations/0/type", "there is no File: it came with API version 2022-07-01")}},
 		{"restart", validate("2025-10-01", `{"inVMValidations": [{"type": "WindowsRestart"}]}`),
-			[]want{pending, failure(at+"/inVMValidations/0/type", "one of Shell, PowerShell, File")}},
+			[]want{failure(at+"/inVMValidations/0/type", "one of Shell, PowerShell, File")}},
 	})
 }

@@ -82,13 +82,16 @@ type Plan struct {
 	Seed       string        `json:"seed"`
 	Settings   string        `json:"settings"`
 	Steps      []Step        `json:"steps"`
-	Outputs    []Output      `json:"outputs"`
-	Timeout    time.Duration `json:"timeout"`
+	// Validations run in a machine booted from the finished image; they are in no
+	// key.
+	Validations []Step        `json:"validations,omitempty"`
+	Outputs     []Output      `json:"outputs"`
+	Timeout     time.Duration `json:"timeout"`
 }
 
-// Step is one customizer with everything it reads fixed.
+// Step is one customizer or validation with everything it reads fixed.
 type Step struct {
-	Number      int                    `json:"number"` // 1-based position in customize[]
+	Number      int                    `json:"number"` // 1-based position in customize[] or inVMValidations[]
 	Name        string                 `json:"name"`   // the template's, or "Type N"
 	Type        imagetemplate.StepType `json:"type"`
 	Pointer     string                 `json:"pointer"`
@@ -158,6 +161,13 @@ func New(t *imagetemplate.Template, in Inputs) (p *Plan, warnings []string, prob
 		step, errs := newStep(i+1, c, in)
 		problems = append(problems, errs...)
 		p.Steps = append(p.Steps, step)
+	}
+	if t.Validate != nil {
+		for i, c := range t.Validate.InVM {
+			step, errs := newStep(i+1, c, in)
+			problems = append(problems, errs...)
+			p.Validations = append(p.Validations, step)
+		}
 	}
 	if len(problems) > 0 {
 		return nil, warnings, problems

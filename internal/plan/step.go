@@ -3,13 +3,14 @@ package plan
 import (
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"goldsmith/internal/arm"
 	"goldsmith/internal/imagetemplate"
 )
 
-// newStep fixes customizer c, the number-th of the template.
+// newStep fixes customizer or validation c, the number-th of its list.
 func newStep(number int, c imagetemplate.Customizer, in Inputs) (Step, []*arm.Error) {
 	var problems []*arm.Error
 	fail := func(code arm.Code, format string, args ...any) {
@@ -27,7 +28,7 @@ func newStep(number int, c imagetemplate.Customizer, in Inputs) (Step, []*arm.Er
 		s.Name = fmt.Sprintf("%s %d", c.Type, number)
 	}
 	if c.Type.Windows() && in.Base.OS != Windows {
-		fail(arm.CodeValidationFailed, "a %s customizer runs only on Windows, and the source %s is a %s image", c.Type, in.Base.Origin, in.Base.OS)
+		fail(arm.CodeValidationFailed, "a step of type %s runs only on Windows, and the source %s is a %s image", c.Type, in.Base.Origin, in.Base.OS)
 		return s, problems
 	}
 	if c.Type == imagetemplate.File {
@@ -72,7 +73,11 @@ type ArtifactRef struct {
 // step's own entry.
 func Artifacts(t *imagetemplate.Template) []ArtifactRef {
 	var refs []ArtifactRef
-	for _, c := range t.Customize {
+	steps := t.Customize
+	if t.Validate != nil {
+		steps = slices.Concat(steps, t.Validate.InVM)
+	}
+	for _, c := range steps {
 		if uri := artifactURI(c); uri != "" {
 			refs = append(refs, ArtifactRef{URI: uri, SHA256: c.SHA256, Pointer: c.Pointer})
 		}
