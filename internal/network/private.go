@@ -157,7 +157,7 @@ func (n *Private) start() error {
 		if err != nil {
 			return err
 		}
-		lease.Router, lease.Inside = p.Addr, cfg.Inside
+		lease.Router, lease.Inside = p.Addr, slices.Concat(cfg.Inside, n.platformRoutes())
 		gc.Outlet = proxyMAC
 		gc.Leases = append(gc.Leases, gateway.Lease{MAC: proxyMAC, Addr: p.Addr})
 	}
@@ -169,6 +169,17 @@ func (n *Private) start() error {
 		n.link, err = newLink(n)
 	}
 	return err
+}
+
+// platformRoutes are the addresses of services that are not behind the proxy VM
+// though they are outside the network: the metadata endpoint's.
+func (n *Private) platformRoutes() (routes []netip.Prefix) {
+	for at := range n.cfg.Services {
+		if at.Addr().IsLinkLocalUnicast() {
+			routes = append(routes, netip.PrefixFrom(at.Addr(), at.Addr().BitLen()))
+		}
+	}
+	return routes
 }
 
 func (n *Private) fault(err error) error {

@@ -19,7 +19,13 @@ const (
 	dhcpServer = 67
 	dhcpClient = 68
 	dnsPort    = 53
+	httpPort   = 80
 )
+
+// metadata is where machines find their metadata endpoint. Security groups do not
+// concern it ("Network security groups", platform considerations); where nothing
+// is served, nobody answers.
+var metadata = netip.AddrFrom4([4]byte{169, 254, 169, 254})
 
 // maxPieces is how many fragmented packets may be under way at once.
 const maxPieces = 64
@@ -109,6 +115,9 @@ var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 // exempt reports whether a packet is one of the network's own services.
 func (f *Filter) exempt(p nsg.Packet, remote netip.Addr) bool {
 	if p.Protocol == nsg.UDP && (p.SourcePort == dhcpClient && p.DestinationPort == dhcpServer || p.SourcePort == dhcpServer && p.DestinationPort == dhcpClient) {
+		return true
+	}
+	if p.Protocol == nsg.TCP && remote == metadata && (p.Destination == metadata && p.DestinationPort == httpPort || p.Source == metadata && p.SourcePort == httpPort) {
 		return true
 	}
 	return remote == f.router && (p.SourcePort == dnsPort || p.DestinationPort == dnsPort) && (p.Protocol == nsg.UDP || p.Protocol == nsg.TCP)
