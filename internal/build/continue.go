@@ -20,6 +20,7 @@ import (
 // savedState is a guest saved with its memory while it ran.
 type savedState struct {
 	file    string // the state
+	ram     string // the file of its memory, "" when the state holds it
 	mac     string // of the card that was plugged, "" for none
 	waagent bool
 }
@@ -28,7 +29,7 @@ type savedState struct {
 // card is connected to anything, and opens the session.
 func (l *launcher) continueFrom(ctx context.Context, guest *vm, disk string, s savedState, id *provision.Identity) (err error) {
 	guest.waagent = s.waagent
-	spec, err := l.spec(guest, bootSpec{disk: disk, vars: filepath.Join(l.work, "vars.fd")})
+	spec, err := l.spec(guest, bootSpec{disk: disk, ram: s.ram, vars: filepath.Join(l.work, "vars.fd")})
 	if err != nil {
 		return err
 	}
@@ -40,6 +41,14 @@ func (l *launcher) continueFrom(ctx context.Context, guest *vm, disk string, s s
 	spec.NICAtBoot = &machine.NIC{MAC: s.mac, Conn: wire.machineEnd}
 	hypervisor, _, err := l.engine.vms.get(ctx)
 	if err != nil {
+		return err
+	}
+	open := l.open
+	if open == nil {
+		open = l.openPrivate
+	}
+	// Before the machine: a proxy VM starts while the guest is restored.
+	if err := open(ctx, guest); err != nil {
 		return err
 	}
 	if guest.machine, err = hypervisor.Restore(ctx, spec, s.file); err != nil {
@@ -54,13 +63,6 @@ func (l *launcher) continueFrom(ctx context.Context, guest *vm, disk string, s s
 	if err := guest.identify(rctx, id, l.engine.cfg.Guest); err != nil {
 		return fmt.Errorf("the restored guest does not answer: %w", err)
 	}
-	open := l.open
-	if open == nil {
-		open = l.openPrivate
-	}
-	if err := open(ctx, guest); err != nil {
-		return err
-	}
 	conn, err := guest.network.AttachBuildVM(ctx)
 	if err != nil {
 		return err
@@ -69,7 +71,7 @@ func (l *launcher) continueFrom(ctx context.Context, guest *vm, disk string, s s
 		return fmt.Errorf("connect the guest's wire: %w", err)
 	}
 	// Another card than this network's, or an address that may be another one now.
-	if s.mac != network.BuildMAC || l.open != nil {
+	if s.mac != network.BuildMAC || l.elsewhere {
 		if err := guest.machine.UnplugNIC(rctx); err != nil {
 			return err
 		}

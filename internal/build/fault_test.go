@@ -317,8 +317,7 @@ func TestRestoreFails(t *testing.T) {
 				return nil
 			}})
 		},
-		"card cannot be plugged": func(l *buildtest.Lab) { l.Fake.FailOn(machinetest.PlugNIC, errors.New("no slot")) },
-		"state is not saved":     func(l *buildtest.Lab) { l.Fake.FailOn(machinetest.Save, errors.New("migration failed")) },
+		"state is not saved": func(l *buildtest.Lab) { l.Fake.FailOn(machinetest.Save, errors.New("migration failed")) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -2,6 +2,7 @@ package build
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"sync"
 
@@ -67,17 +68,19 @@ func (l *templateLocks) lock(id arm.ID) (unlock func()) {
 	return m.Unlock
 }
 
-// pendingTemplates are templates that wait for Serve, oldest first, each once.
+// pendingTemplates are templates that wait for Serve, oldest first, each once. One
+// that is being worked may wait again, but is not worked twice at a time.
 type pendingTemplates struct {
-	mu    sync.Mutex
-	queue []string
-	known map[string]bool
-	again []string      // could not be worked; wait for retry
-	wake  chan struct{} // holds one token while something may wait
+	mu      sync.Mutex
+	queue   []string
+	known   map[string]bool // in queue
+	working map[string]bool
+	again   []string      // could not be worked; wait for retry
+	wake    chan struct{} // holds one token while something may wait
 }
 
 func newPending() *pendingTemplates {
-	return &pendingTemplates{known: map[string]bool{}, wake: make(chan struct{}, 1)}
+	return &pendingTemplates{known: map[string]bool{}, working: map[string]bool{}, wake: make(chan struct{}, 1)}
 }
 
 func (p *pendingTemplates) add(id string) {
@@ -116,18 +119,33 @@ func (p *pendingTemplates) ring() {
 	}
 }
 
-// next is the oldest; more wakes another worker for those behind it.
+// next is the oldest that nobody works; more wakes another worker for those behind
+// it. The worker calls done with it.
 func (p *pendingTemplates) next() (id string, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.queue) == 0 {
-		return "", false
+	for i, id := range p.queue {
+		key := strings.ToLower(id)
+		if p.working[key] {
+			continue
+		}
+		p.queue = slices.Delete(p.queue, i, i+1)
+		delete(p.known, key)
+		p.working[key] = true
+		if len(p.queue) > 0 {
+			p.ring()
+		}
+		return id, true
 	}
-	id = p.queue[0]
-	p.queue = p.queue[1:]
-	delete(p.known, strings.ToLower(id))
+	return "", false
+}
+
+// done ends what next began.
+func (p *pendingTemplates) done(id string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.working, strings.ToLower(id))
 	if len(p.queue) > 0 {
 		p.ring()
 	}
-	return id, true
 }

@@ -30,10 +30,12 @@ type launcher struct {
 	diskBytes int64  // virtual size of the image's disk
 	work      string // scratch directory
 	console   string // console log, appended to
-	// open makes the network of a restored machine, whose addresses may differ from
-	// those that the guest knew; nil makes a private one.
-	open     func(ctx context.Context, guest *vm) error
-	recorder *recorder // shows the traffic of the machine's network; may be nil
+	// open makes the network of a restored machine; nil makes a private one.
+	open func(ctx context.Context, guest *vm) error
+	// elsewhere says that the addresses of that network may differ from those that
+	// the guest knew.
+	elsewhere bool
+	recorder  *recorder // shows the traffic of the machine's network; may be nil
 	// terminal takes the console instead, when it is not nil.
 	terminal *os.File
 	// identities are those of the machine, nil for none.

@@ -26,7 +26,7 @@ func networkID(l *buildtest.Lab, rest string) string {
 
 // putNetwork makes a network "v" with the subnets "build" and "aci" and a security
 // group "g" with rules.
-func putNetwork(t *testing.T, l *buildtest.Lab, location, policies, prefix string, rules ...string) {
+func putNetwork(t testing.TB, l *buildtest.Lab, location, policies, prefix string, rules ...string) {
 	t.Helper()
 	put := func(id, typ, props string) {
 		t.Helper()

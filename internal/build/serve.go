@@ -123,6 +123,7 @@ func (e *Engine) workTemplates(ctx context.Context) {
 				e.complain(ctx, "work on "+id, err)
 				e.pending.later(id)
 			}
+			e.pending.done(id)
 		}
 	}
 }

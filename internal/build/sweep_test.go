@@ -20,10 +20,15 @@ import (
 // endBound is how long a cancelled run may take to undo everything.
 const endBound = 10 * time.Second
 
-// sweepRequest is a build that uses every operation of a machine.
+// sweepRequest is a build that uses every operation of a machine: it is on a
+// network of the user's, where the card is plugged anew.
 func sweepRequest(l *buildtest.Lab) build.Request {
+	putNetwork(l, l, buildtest.Location, "Disabled", "10.7.0.0/24")
+	subnets := networkID(l, "virtualNetworks/v/subnets/")
 	return l.Request("sweep", buildtest.Template{
-		VMProfile:  buildtest.Object{"osDiskSizeGB": 1},
+		Version: "2024-02-01",
+		VMProfile: buildtest.Object{"osDiskSizeGB": 1, "vnetConfig": buildtest.Object{
+			"subnetId": subnets + "build", "containerInstanceSubnetId": subnets + "aci"}},
 		Customize:  []buildtest.Object{buildtest.Shell("one", "echo one"), buildtest.Shell("two", "echo two")},
 		Distribute: []buildtest.Object{l.ToImage("sweep"), l.ToVHD("sweep-vhd")},
 	})

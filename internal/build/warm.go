@@ -15,6 +15,7 @@ import (
 	"goldsmith/internal/image/qcow2"
 	"goldsmith/internal/layer"
 	"goldsmith/internal/machine"
+	"goldsmith/internal/network"
 	"goldsmith/internal/preflight"
 	"goldsmith/internal/provision"
 	"goldsmith/internal/run"
@@ -132,7 +133,8 @@ func (b *builder) findWarm(ctx context.Context, key string) (layer.Record, error
 	return rec, b.engine.layers.Touch(ctx, rec.ID)
 }
 
-// makeWarm boots the base and saves it with NIC and seed unplugged.
+// makeWarm boots the base and saves it on its private network, with the seed
+// unplugged.
 func (b *builder) makeWarm(ctx context.Context, key, fingerprint string) (rec layer.Record, err error) {
 	id := layer.NewID()
 	dir := run.Undo{Kind: undoDir, Target: b.engine.layerDir(id)}
@@ -157,15 +159,7 @@ func (b *builder) makeWarm(ctx context.Context, key, fingerprint string) (rec la
 	if err != nil {
 		return rec, err
 	}
-	err = guest.watch(ctx, func(ctx context.Context) error {
-		uctx, cancel := context.WithTimeout(ctx, unplugTimeout)
-		defer cancel()
-		if err := guest.machine.UnplugNIC(uctx); err != nil {
-			return fmt.Errorf("unplug the NIC before the save: %w", err)
-		}
-		return guest.helper.Sync(ctx)
-	})
-	if err != nil {
+	if err := guest.watch(ctx, guest.helper.Sync); err != nil {
 		return rec, err
 	}
 	if err := guest.machine.Save(ctx, b.engine.files.Path(id, layer.StateFile)); err != nil {
@@ -177,7 +171,7 @@ func (b *builder) makeWarm(ctx context.Context, key, fingerprint string) (rec la
 	}
 	manifest := layer.Manifest{
 		DiskBytes: b.plan.Base.DiskBytes, ChunkSize: image.ChunkSize, Changed: changed,
-		Saved: &layer.Saved{Fingerprint: fingerprint, Waagent: guest.waagent},
+		Saved: &layer.Saved{Fingerprint: fingerprint, Waagent: guest.waagent, MAC: network.BuildMAC},
 	}
 	runID := b.active.id()
 	rec, err = b.engine.files.Commit(ctx, layer.Record{ID: id, Key: key, Kind: layer.Memory, Base: b.plan.Base.Image, Run: runID}, manifest, time.Time{})
@@ -243,46 +237,19 @@ func (b *builder) restore(ctx context.Context, warm layer.Record) error {
 		}
 	}
 	start := time.Now()
-	b.vm = &vm{waagent: manifest.Saved.Waagent}
-	spec, err := b.spec(b.vm, bootSpec{
-		disk: b.engine.files.Path(b.top, layer.DiskFile),
-		ram:  b.engine.files.Path(warm.ID, layer.RAMFile),
-		vars: vars,
-	})
-	if err != nil {
-		return err
-	}
-	hypervisor, _, err := b.engine.vms.get(ctx)
-	if err != nil {
-		return err
-	}
-	// Before the machine: a proxy VM starts while the guest is restored.
-	if err := b.openNetwork(ctx, b.vm); err != nil {
-		return err
-	}
-	if b.vm.machine, err = hypervisor.Restore(ctx, spec, b.engine.files.Path(warm.ID, layer.StateFile)); err != nil {
-		return err
-	}
 	id, err := provision.NewIdentity()
 	if err != nil {
 		return err
 	}
-	// A guest that does not answer soon after a restore never will: boot instead.
-	rctx, cancel := context.WithTimeoutCause(ctx, b.engine.restorePatience(), errNotReady)
-	defer cancel()
-	if err := b.vm.dial(rctx); err != nil {
-		return fmt.Errorf("the restored guest does not answer: %w", err)
+	b.vm = &vm{}
+	state := savedState{
+		file: b.engine.files.Path(warm.ID, layer.StateFile), ram: b.engine.files.Path(warm.ID, layer.RAMFile),
+		mac: manifest.Saved.MAC, waagent: manifest.Saved.Waagent,
 	}
-	if err := b.vm.identify(rctx, id, b.engine.cfg.Guest); err != nil {
-		return fmt.Errorf("the restored guest does not answer: %w", err)
-	}
-	if err := b.vm.plug(rctx); err != nil {
+	if err := b.continueFrom(ctx, b.vm, b.engine.files.Path(b.top, layer.DiskFile), state, id); err != nil {
 		return err
 	}
 	if err := b.grow(ctx); err != nil {
-		return err
-	}
-	if err := b.vm.connect(rctx, id); err != nil {
 		return err
 	}
 	b.decide("restored the booted base, saved %s, in %s", humanize.Time(warm.CreatedAt), time.Since(start).Round(10*time.Millisecond))

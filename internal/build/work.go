@@ -234,9 +234,7 @@ func (b *builder) prepare(ctx context.Context) error {
 	if b.deployed, err = b.deploy(ctx); err != nil {
 		return err
 	}
-	if b.template.VMProfile.VNet != nil {
-		b.open = b.openNetwork
-	}
+	b.open, b.elsewhere = b.openNetwork, b.template.VMProfile.VNet != nil
 	b.draw(b.deployed.drawn)
 	return nil
 }

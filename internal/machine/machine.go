@@ -87,9 +87,9 @@ type Hypervisor interface {
 	Start(ctx context.Context, spec Spec) (Machine, error)
 	// Restore starts a machine from a state written by Save or Checkpoint, and lets
 	// it run. spec.Disk is an overlay over the saved disk, and spec.Seed is empty.
-	// For a state of Save spec.RAMFile is the saved file and spec.NICAtBoot nil,
-	// for one of Checkpoint spec.RAMFile is "" and spec.NICAtBoot is the NIC that
-	// was plugged, with its address, or nil when there was none.
+	// For a state of Save spec.RAMFile is the saved file, for one of Checkpoint "".
+	// spec.NICAtBoot is the NIC that was plugged, with its address, or nil when
+	// there was none.
 	Restore(ctx context.Context, spec Spec, state string) (Machine, error)
 }
 
@@ -117,8 +117,8 @@ type Machine interface {
 	// Resize grows the disk to bytes while the machine runs.
 	Resize(ctx context.Context, bytes int64) error
 	// Save stops the machine, writes its device state to file and leaves RAMFile
-	// and Disk complete; the process is gone afterwards. NIC and seed must be
-	// unplugged. Only a machine that was started, not restored, with a RAMFile can
+	// and Disk complete; the process is gone afterwards. The seed must be unplugged;
+	// the NIC may stay. Only a machine that was started, not restored, with a RAMFile can
 	// be saved. After a failure the machine runs on and file is gone.
 	Save(ctx context.Context, file string) error
 	// PowerDown presses the power button.

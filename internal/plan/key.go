@@ -95,11 +95,12 @@ type canonicalStep struct {
 	Reboot      bool     `json:"reboot,omitempty"`
 }
 
-// WarmKey is the key of the memory layer "this base, booted, NIC and seed
-// unplugged" under a hypervisor fingerprint. Disk size and network are not part
-// of it: the disk grows and the NIC is plugged after the restore.
+// WarmKey is the key of the memory layer "this base, booted on its private
+// network, seed unplugged" under a hypervisor fingerprint. Disk size and network
+// are not part of it: the disk grows and the NIC is plugged into another network
+// after the restore.
 func (p *Plan) WarmKey(fingerprint string) string {
-	return digest("warm", struct {
+	return digest("warm with card", struct {
 		Image       string `json:"image"`
 		Seed        string `json:"seed"`
 		Shape       any    `json:"shape"`

@@ -42,6 +42,7 @@ func Conformance(t *testing.T, newHarness func(*testing.T) Harness) {
 		"seals":            testSeals,
 		"plug and restore": testPlugAndRestore,
 		"checkpoint":       testCheckpoint,
+		"save with a card": testSavePlugged,
 		"accident":         testAccident,
 		"bad starts":       testBadStarts,
 	} {
@@ -262,7 +263,6 @@ func testPlugAndRestore(t *testing.T, h Harness) {
 		t.Errorf("the guest has %s disks without its seed", got)
 	}
 	refused(t, "second unplug of the seed", r.UnplugSeed(ctx))
-	refused(t, "save with a NIC", r.Save(ctx, state))
 	r.must(r.UnplugNIC(ctx))
 	r.ask(talk.NoNIC)
 	wire.expectEnd(ctx)

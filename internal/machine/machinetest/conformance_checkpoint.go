@@ -88,3 +88,50 @@ func testCheckpoint(t *testing.T, h Harness) {
 		m.Close()
 	}
 }
+
+// testSavePlugged saves a booted machine with its card, and continues it on two
+// wires.
+func testSavePlugged(t *testing.T, h Harness) {
+	ctx := limit(t)
+	dir := t.TempDir()
+	spec := h.Spec(t, dir)
+	spec.RAMFile = filepath.Join(dir, "ram")
+	const mac = "52:54:00:00:00:01"
+	_, nic := newWire(t, mac)
+	spec.NICAtBoot = &nic
+	m, err := h.Hypervisor.Start(ctx, spec)
+	r := newRig(t, ctx, spec, m, err)
+	boot := r.ask(talk.Boot)
+	size, err := strconv.ParseInt(r.ask(talk.DiskSize), 10, 64)
+	r.must(err)
+	r.must(r.UnplugSeed(ctx))
+	r.ask(talk.AwaitNIC)
+	state := filepath.Join(dir, "state")
+	r.must(r.Save(ctx, state))
+
+	clone := spec
+	clone.Seed, clone.NICAtBoot = "", nil
+	for i, name := range []string{"one", "two"} {
+		clone.Name, clone.Disk = name, filepath.Join(dir, name+".qcow2")
+		h.Overlay(t, clone.Disk, spec.Disk, size)
+		wire, nic := newWire(t, mac)
+		clone.NICAtBoot = &nic
+		m, err := h.Hypervisor.Restore(ctx, clone, state)
+		c := newRig(t, ctx, clone, m, err)
+		if got := c.ask(talk.Boot); got != boot {
+			t.Errorf("%s booted instead of going on", name)
+		}
+		c.ask(talk.SendNIC, name)
+		wire.expect(ctx, mac, name)
+		if i == 0 {
+			c.must(c.UnplugNIC(ctx))
+			c.ask(talk.NoNIC)
+		}
+		c.must(c.Close())
+	}
+	clone.NICAtBoot = nil
+	if m, err := h.Hypervisor.Restore(ctx, clone, state); err == nil {
+		t.Error("a state with a card was restored without one")
+		m.Close()
+	}
+}

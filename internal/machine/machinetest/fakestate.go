@@ -25,12 +25,10 @@ func (m *fakeMachine) Save(ctx context.Context, file string) error {
 	switch {
 	case m.spec.RAMFile == "" || m.restored:
 		return m.refuse(Save, "its memory is not in a file of its own")
-	case m.nic != nil:
-		return m.refuse(Save, "the network card is plugged")
 	case m.seed:
 		return m.refuse(Save, "the seed disk is plugged")
 	}
-	if err := m.writeState(ctx, Save, file, state{}); err != nil {
+	if err := m.writeState(ctx, Save, file, state{MAC: m.mac()}); err != nil {
 		return err
 	}
 	m.finish(nil, true)
@@ -51,11 +49,7 @@ func (m *fakeMachine) Checkpoint(ctx context.Context, path, file string) error {
 	if m.seed {
 		return m.refuse(Checkpoint, "the seed disk is plugged")
 	}
-	s := state{Whole: true}
-	if m.nic != nil {
-		s.MAC = m.nic.mac
-	}
-	if err := m.writeState(ctx, Checkpoint, file, s); err != nil {
+	if err := m.writeState(ctx, Checkpoint, file, state{Whole: true, MAC: m.mac()}); err != nil {
 		return err
 	}
 	if err := m.switchTo(Checkpoint, path); err != nil {
@@ -63,6 +57,14 @@ func (m *fakeMachine) Checkpoint(ctx context.Context, path, file string) error {
 		return err
 	}
 	return nil
+}
+
+// mac is the address of the NIC that is plugged, "" for none.
+func (m *fakeMachine) mac() string {
+	if m.nic == nil {
+		return ""
+	}
+	return m.nic.mac
 }
 
 // writeState completes s and writes it to file, which must not be there.

@@ -118,9 +118,6 @@ func (h *Hypervisor) start(ctx context.Context, spec machine.Spec) (_ *Machine, 
 func (h *Hypervisor) Restore(ctx context.Context, spec machine.Spec, state string) (machine.Machine, error) {
 	if spec.NICAtBoot != nil {
 		defer spec.NICAtBoot.Conn.Close() // QEMU has a copy
-		if spec.RAMFile != "" {
-			return nil, spec.Errorf(arm.CodeMachine, "a saved machine is restored without a network card: plug it afterwards")
-		}
 	}
 	if spec.Seed != "" {
 		return nil, spec.Errorf(arm.CodeMachine, "a machine is restored without a seed disk")

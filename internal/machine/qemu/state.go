@@ -50,8 +50,6 @@ func (m *Machine) Save(ctx context.Context, file string) error {
 	switch {
 	case !m.saveable:
 		return m.spec.Errorf(arm.CodeMachine, "%s is not possible: its memory is not in a file of its own", op)
-	case m.nic:
-		return m.spec.Errorf(arm.CodeMachine, "%s is not possible while the network card is plugged", op)
 	case m.seed:
 		return m.spec.Errorf(arm.CodeMachine, "%s is not possible while the seed disk is plugged", op)
 	}
