@@ -130,38 +130,3 @@ func relabel(name string) error {
 	_, err := run(ctx, "restorecon", "-R", "/"+name)
 	return err
 }
-
-// sshUnits are sshd's unit in one distribution or another.
-var sshUnits = []string{"ssh.service", "sshd.service"}
-
-// reloadSSH makes sshd read its new host key. One that failed for want of a host
-// key is started again.
-func reloadSSH(ctx context.Context) error {
-	var errs []error
-	for _, unit := range sshUnits {
-		state, _ := run(ctx, "systemctl", "is-active", unit)
-		switch strings.TrimSpace(state) {
-		case "active":
-			_, err := run(ctx, "systemctl", "reload", unit)
-			return err
-		case "failed":
-			_, _ = run(ctx, "systemctl", "reset-failed", unit)
-			_, err := run(ctx, "systemctl", "start", unit)
-			return err
-		case "activating", "reloading":
-			_, err := run(ctx, "systemctl", "restart", unit)
-			return err
-		}
-		out, err := run(ctx, "systemctl", "show", "--property=LoadState", "--value", unit)
-		if err == nil && strings.TrimSpace(out) == "loaded" {
-			// Inactive: started by its socket at the first connection.
-			if socket, _ := run(ctx, "systemctl", "is-active", strings.TrimSuffix(unit, "service")+"socket"); strings.TrimSpace(socket) == "active" {
-				return nil
-			}
-			_, err = run(ctx, "systemctl", "start", unit)
-			return err
-		}
-		errs = append(errs, err)
-	}
-	return errors.Join(append(errs, errors.New("this guest has no sshd: install openssh-server in the base image"))...)
-}

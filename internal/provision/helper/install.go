@@ -68,9 +68,7 @@ func (l *Linux) Install(ctx context.Context) error {
 		return err
 	}
 	_, err := run(ctx, "systemctl", "start", "--no-block", residue.UnitName)
-	for _, name := range quiet {
-		// A unit that this guest does not have cannot be stopped; that is as good.
-		_, _ = run(ctx, "systemctl", "stop", "--no-block", name)
-	}
+	// Units that this guest does not have cannot be stopped; that is as good.
+	_, _ = run(ctx, "systemctl", append([]string{"stop", "--no-block"}, quiet...)...)
 	return err
 }

@@ -1,14 +1,11 @@
 package helper
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"os"
-	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -16,12 +13,8 @@ import (
 	"goldsmith/internal/provision/protocol"
 )
 
-// sshRetry is how long to wait for an sshd that does not listen yet: the kernel
-// has no signal for that.
-const sshRetry = 100 * time.Millisecond
-
 // Network waits for the card with n.MAC to have an address, told by the kernel,
-// and then for sshd to greet.
+// and then for sshd to listen.
 func (l *Linux) Network(ctx context.Context, n protocol.Network) (protocol.Address, error) {
 	mac, err := net.ParseMAC(n.MAC)
 	if err != nil {
@@ -31,13 +24,13 @@ func (l *Linux) Network(ctx context.Context, n protocol.Network) (protocol.Addre
 		return protocol.Address{}, fmt.Errorf("no port %d", n.SSHPort)
 	}
 	if n.SSHPort == 0 {
-		n.SSHPort = 22
+		n.SSHPort = sshPort
 	}
 	address, err := waitAddress(ctx, mac)
 	if err != nil {
 		return address, err
 	}
-	return address, waitSSH(ctx, net.JoinHostPort("127.0.0.1", strconv.Itoa(n.SSHPort)))
+	return address, waitListeners(ctx, n.SSHPort, func(string) bool { return true })
 }
 
 // waitAddress looks at the cards whenever the kernel reports a change of links or
@@ -98,38 +91,4 @@ func addressOf(mac net.HardwareAddr) (protocol.Address, bool) {
 		return found, true
 	}
 	return protocol.Address{}, false
-}
-
-// waitSSH waits for an SSH greeting at address.
-func waitSSH(ctx context.Context, address string) error {
-	retry := time.NewTimer(0)
-	defer retry.Stop()
-	last := errors.New("not asked yet")
-	for {
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("sshd does not answer on %s (%w): %w", address, last, context.Cause(ctx))
-		case <-retry.C:
-		}
-		if last = greets(ctx, address); last == nil {
-			return nil
-		}
-		retry.Reset(sshRetry)
-	}
-}
-
-// greets reports whether an SSH server is at address (RFC 4253, section 4.2).
-func greets(ctx context.Context, address string) error {
-	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
-	defer stop()
-	line, err := bufio.NewReaderSize(conn, 256).ReadString('\n')
-	if err == nil && !strings.HasPrefix(line, "SSH-") {
-		err = errors.New("not an SSH server")
-	}
-	return err
 }
