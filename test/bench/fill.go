@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"path/filepath"
 
+	"goldsmith/internal/authorization"
 	"goldsmith/internal/identity"
 	"goldsmith/internal/rbac"
 	"goldsmith/internal/resource"
@@ -75,7 +76,7 @@ func (f filler) assign(ctx context.Context, group, i int, principal, role string
 // may do everything in each group, and the groups.
 func (l *loading) users(ctx context.Context) error {
 	return filling(ctx, l.data, func(f filler) error {
-		directory := identity.Directory{Principals: f.db.Documents(identity.Principals), Resources: f.db.Resources()}
+		directory := identity.Directory{Principals: f.db.Documents(identity.Principals), Memberships: f.db.Documents(authorization.Memberships), Resources: f.db.Resources()}
 		p, err := directory.Create(ctx, identity.Principal{Kind: identity.ServicePrincipal, Name: "load"})
 		if err != nil {
 			return err

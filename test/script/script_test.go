@@ -50,6 +50,10 @@ func TestScripts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	docs, err := filepath.Abs("../../docs")
+	if err != nil {
+		t.Fatal(err)
+	}
 	bin, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -77,7 +81,7 @@ func TestScripts(t *testing.T) {
 				return err
 			}
 			for name, value := range map[string]string{
-				"HOME": home, "ALONE": alone, "GUESTS": guests, "EXAMPLES": examples,
+				"HOME": home, "ALONE": alone, "GUESTS": guests, "EXAMPLES": examples, "DOCS": docs,
 				"GOLDSMITH_DATA": filepath.Join(e.WorkDir, "data"), "TZ": "UTC",
 				"ZEROS": fmt.Sprintf("%064d", 0),
 			} {

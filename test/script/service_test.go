@@ -17,9 +17,10 @@ import (
 
 // serviceCommands are about a running service.
 var serviceCommands = map[string]func(*testscript.TestScript, bool, []string){
-	"alike":   alike,
-	"learn":   learn,
-	"request": request,
+	"alike":      alike,
+	"documented": documented,
+	"learn":      learn,
+	"request":    request,
 }
 
 // alike CODE ARGS... runs the program on the data directory and at its service, and
@@ -36,6 +37,38 @@ func alike(ts *testscript.TestScript, _ bool, args []string) {
 	here, there := program(), program("--server", "local")
 	if here != there {
 		ts.Fatalf("on the data directory:\n%s\nat the service:\n%s", here, there)
+	}
+}
+
+// documented FILE COUNT runs every goldsmith command that a page of the documentation
+// shows, COUNT of them, in its order; all must succeed. RUN stands for the variable of
+// that name. The service runs already, az is not there, and neither is what a build of
+// the page's own template leaves in its image.
+func documented(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: documented FILE COUNT")
+	}
+	count := 0
+	for line := range strings.Lines(ts.ReadFile(args[0])) {
+		command, ok := strings.CutPrefix(line, "    goldsmith ")
+		if !ok {
+			continue
+		}
+		count++
+		command, _, _ = strings.Cut(command, " # ")
+		list := strings.Fields(strings.NewReplacer("RUN", ts.Getenv("RUN"), "/etc/golden", "/dev/null").Replace(command))
+		switch list[0] {
+		case "serve":
+			list = append(list, "--check-config")
+		case "azure-cli":
+			list = append(list, "--print")
+		}
+		if err := ts.Exec("goldsmith", list...); err != nil {
+			ts.Fatalf("%s: %v", strings.TrimSpace(line), err)
+		}
+	}
+	if fmt.Sprint(count) != args[1] {
+		ts.Fatalf("%s shows %d commands, not %s", args[0], count, args[1])
 	}
 }
 
