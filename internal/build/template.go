@@ -194,19 +194,21 @@ func Describe(r resource.Record) (Served, error) {
 }
 
 // ServeTemplate is the properties of a template as a client of an API version
-// gets them. last is its newest run, nil when it was never run.
-func ServeTemplate(r resource.Record, version string, last *imagetemplate.LastRun) (json.RawMessage, error) {
+// gets them, and its provisioning state. last is its newest run, nil when it was
+// never run.
+func ServeTemplate(r resource.Record, version string, last *imagetemplate.LastRun) (properties json.RawMessage, state string, err error) {
 	s, err := decodeTemplate(r)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	p, err := s.parts()
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	st := s.status()
 	st.LastRun = last
-	return imagetemplate.Serve(p.Properties, s.Version, version, st)
+	properties, err = imagetemplate.Serve(p.Properties, s.Version, version, st)
+	return properties, s.state(), err
 }
 
 // same reports whether two bodies ask for the same, whatever their spelling of

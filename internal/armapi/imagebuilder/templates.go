@@ -45,16 +45,17 @@ type late struct {
 	Type       string            `json:"type"`
 }
 
-// show is a template as a client of the request's version gets it.
-func (p provider) show(ctx context.Context, r *armapi.Request, rec resource.Record) (any, error) {
+// show is a template as a client of the request's version gets it, and its
+// provisioning state.
+func (p provider) show(ctx context.Context, r *armapi.Request, rec resource.Record) (body any, state string, err error) {
 	last, err := p.engine.LastRunStatus(ctx, rec)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	version := known(r.Version)
-	properties, err := build.ServeTemplate(rec, version, last)
+	properties, state, err := build.ServeTemplate(rec, version, last)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	tags := rec.Tags
 	if tags == nil {
@@ -62,9 +63,9 @@ func (p provider) show(ctx context.Context, r *armapi.Request, rec resource.Reco
 	}
 	e := early{properties, identityIn(version, rec.Identity), servedID(rec.ID), rec.Name, typeTemplate, rec.Location, tags}
 	if version < "2022" {
-		return e, nil
+		return e, state, nil
 	}
-	return late{e.Properties, e.Identity, e.Tags, e.Location, e.ID, e.Name, e.Type}, nil
+	return late{e.Properties, e.Identity, e.Tags, e.Location, e.ID, e.Name, e.Type}, state, nil
 }
 
 // identityIn is an identity as a version shows it: the first ones have none, and
@@ -81,12 +82,12 @@ func identityIn(version string, identity json.RawMessage) json.RawMessage {
 
 // answer is a template with the headers of a plain answer.
 func (p provider) answer(ctx context.Context, r *armapi.Request, status int, rec resource.Record) (armapi.Response, error) {
-	body, err := p.show(ctx, r, rec)
+	body, state, err := p.show(ctx, r, rec)
 	if err != nil {
 		return armapi.Response{}, err
 	}
 	resp := armapi.Response{Status: status, Body: body}.WithETag(rec)
-	if served, err := build.Describe(rec); err == nil && served.State != build.StateSucceeded && served.State != build.StateFailed {
+	if state != build.StateSucceeded && state != build.StateFailed {
 		resp = resp.With("Retry-After", "1")
 	}
 	return resp, nil
@@ -108,7 +109,10 @@ func (p provider) list(ctx context.Context, r *armapi.Request) (armapi.Response,
 			return armapi.Response{}, err
 		}
 	}
-	return listing(ctx, p, r, typeTemplate, func(rec resource.Record) (any, error) { return p.show(ctx, r, rec) })
+	return listing(ctx, p, r, typeTemplate, func(rec resource.Record) (any, error) {
+		body, _, err := p.show(ctx, r, rec)
+		return body, err
+	})
 }
 
 // listing answers with a page of the resources of a type below r.ID.
