@@ -11,7 +11,6 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 )
 
@@ -28,7 +27,6 @@ const (
 const (
 	templateType    = "/providers/Microsoft.VirtualMachineImages/imageTemplates/"
 	templateVersion = "2024-02-01"
-	groupVersion    = "2021-04-01"
 )
 
 // loaded measures a service under load with a full store: reads, writes, pages,
@@ -196,17 +194,30 @@ func (l *loading) puts(ctx context.Context, s *served, c *client) error {
 	return nil
 }
 
-// settlePause is between two looks at the templates of a group.
-const settlePause = 250 * time.Millisecond
+// settlePause is between two looks at a template that is being made.
+const settlePause = 50 * time.Millisecond
 
-// settle waits until n templates of a group have Succeeded, and says when.
+// settle waits until the first n templates of a group have Succeeded, and says when.
+// It asks for one after the other: a look at all of them would be load of its own.
 func (l *loading) settle(ctx context.Context, c *client, group string, n int) (time.Time, error) {
 	tick := time.NewTicker(settlePause)
 	defer tick.Stop()
-	for {
-		done, err := succeeded(ctx, c, group)
-		if err != nil || done >= n {
-			return time.Now(), err
+	for i := 0; i < n; {
+		var t struct {
+			Properties struct {
+				State string          `json:"provisioningState"`
+				Error json.RawMessage `json:"provisioningError"`
+			} `json:"properties"`
+		}
+		if err := c.do(ctx, http.MethodGet, "/resourceGroups/"+group+templateType+templateName(i), templateVersion, nil, &t); err != nil {
+			return time.Time{}, err
+		}
+		switch t.Properties.State {
+		case "Succeeded":
+			i++
+			continue
+		case "Failed":
+			return time.Time{}, fmt.Errorf("the template %s failed: %s", templateName(i), t.Properties.Error)
 		}
 		select {
 		case <-ctx.Done():
@@ -214,40 +225,5 @@ func (l *loading) settle(ctx context.Context, c *client, group string, n int) (t
 		case <-tick.C:
 		}
 	}
-}
-
-// succeeded counts the templates of a group that have Succeeded.
-func succeeded(ctx context.Context, c *client, group string) (int, error) {
-	n := 0
-	path := "/resourceGroups/" + group + strings.TrimSuffix(templateType, "/")
-	for path != "" {
-		var page struct {
-			Value []struct {
-				Name       string `json:"name"`
-				Properties struct {
-					State string          `json:"provisioningState"`
-					Error json.RawMessage `json:"provisioningError"`
-				} `json:"properties"`
-			} `json:"value"`
-			Next string `json:"nextLink"`
-		}
-		if err := c.do(ctx, http.MethodGet, path, templateVersion, nil, &page); err != nil {
-			return n, err
-		}
-		for _, t := range page.Value {
-			switch t.Properties.State {
-			case "Succeeded":
-				n++
-			case "Failed":
-				return n, fmt.Errorf("the template %s failed: %s", t.Name, t.Properties.Error)
-			}
-		}
-		_, path, _ = strings.Cut(page.Next, c.subscription)
-		path, _, _ = strings.Cut(path, "api-version="+templateVersion)
-		if page.Next != "" {
-			_, token, _ := strings.Cut(page.Next, "api-version="+templateVersion+"&")
-			path += token
-		}
-	}
-	return n, nil
+	return time.Now(), nil
 }
