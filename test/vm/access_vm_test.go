@@ -10,6 +10,13 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/uuid"
+
+	"goldsmith/internal/arm"
+	"goldsmith/internal/rbac"
+	"goldsmith/internal/resource"
+	"goldsmith/internal/store"
 )
 
 // accessTemplate writes a template of an API version with one target.
@@ -33,8 +40,69 @@ func accessTemplate(t *testing.T, version, name string, source map[string]any, t
 	return path
 }
 
+// grantOnly lets the identity of the tests' templates do exactly actions in a
+// resource group, by a role of its own; nobody else has a right there then.
+func (h host) grantOnly(t *testing.T, group string, actions ...string) {
+	t.Helper()
+	db, err := store.Open(t.Context(), filepath.Join(h.data, "goldsmith.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	settings, err := db.Settings(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	sub := "/subscriptions/" + settings.SubscriptionID
+	scope := sub + "/resourceGroups/" + group
+	old, _, err := db.Resources().List(t.Context(), resource.Query{Scope: scope, Type: rbac.TypeAssignment})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range old {
+		if _, err := db.Resources().Delete(t.Context(), r.ID, resource.Condition{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put := func(id, typ string, properties any, cond resource.Condition) resource.Record {
+		raw, err := json.Marshal(properties)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rec, _, err := db.Resources().Put(t.Context(), resource.Record{ID: id, Type: typ, Name: id[strings.LastIndexByte(id, '/')+1:], Location: "westus2", Properties: raw}, cond)
+		if arm.IsCode(err, arm.CodePreconditionFailed) {
+			rec, err = db.Resources().Get(t.Context(), id)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return rec
+	}
+	const identities = "Microsoft.ManagedIdentity/userAssignedIdentities"
+	identity := put(sub+"/resourceGroups/vm-test/providers/"+identities+"/builder", identities,
+		map[string]any{"tenantId": settings.TenantID, "principalId": uuid.NewString(), "clientId": uuid.NewString()}, resource.Condition{IfNoneMatch: true})
+	var who struct {
+		Principal string `json:"principalId"`
+	}
+	if err := json.Unmarshal(identity.Properties, &who); err != nil {
+		t.Fatal(err)
+	}
+	const guid = "7e57ac10-0000-4000-8000-000000000001"
+	role := rbac.Role{
+		ID: sub + "/providers/" + rbac.TypeRole + "/" + guid, RoleName: "exactly this, for a test", AssignableScopes: []string{sub},
+		Permissions: []rbac.Permission{{Actions: actions}},
+	}
+	put(role.ID, rbac.TypeRole, role.Properties(), resource.Condition{})
+	put(scope+"/providers/"+rbac.TypeAssignment+"/"+guid, rbac.TypeAssignment, map[string]any{"roleDefinitionId": role.ID, "principalId": who.Principal, "scope": scope}, resource.Condition{})
+}
+
 // TestAccessScenarios builds for real what the permissions document describes:
 // to a managed image, to a gallery, from a managed image, from a gallery version.
+// The one on an existing network is in TestExistingNetwork.
 // Without grants nothing boots, and the missing action is named; a build of one's
 // own grants exactly that, and then a strict build works.
 func TestAccessScenarios(t *testing.T) {

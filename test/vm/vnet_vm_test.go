@@ -50,8 +50,9 @@ func vnetFile(t *testing.T, policies string) string {
 	return path
 }
 
-// TestExistingNetwork builds on a network of the user's, over private link, load
-// balancer and a real proxy VM, and looks from inside and at the traffic.
+// TestExistingNetwork builds on a network of the user's, with exactly the rights
+// that takes, over private link, load balancer and a real proxy VM, and looks from
+// inside and at the traffic.
 func TestExistingNetwork(t *testing.T) {
 	h := shared(t).copied(t)
 	t.Parallel()
@@ -83,12 +84,28 @@ func TestExistingNetwork(t *testing.T) {
 	}}
 	path := h.template(t, spec)
 	edit(t, path, `"vmSize": "Standard_B1ms"`, `"vmSize": "Standard_B1ms", "vnetConfig": {"subnetId": "/subscriptions/<subscriptionID>/resourceGroups/vm-vnet/providers/Microsoft.Network/virtualNetworks/v/subnets/build"}`)
+	// Without one of the two rights that the permissions document lists nothing
+	// boots; with exactly these the network is used.
+	const read, join = "Microsoft.Network/virtualNetworks/read", "Microsoft.Network/virtualNetworks/subnets/join/action"
+	for missing, granted := range map[string]string{read: join, join: read} {
+		h.grantOnly(t, "vm-vnet", granted)
+		r := h.run(t, "build", path, "--strict", "--progress", "plain")
+		said := r.stdout + r.stderr
+		if r.code != 1 || !strings.Contains(said, missing) || strings.Contains(said, granted) || strings.Contains(said, "[start]") {
+			t.Errorf("without %s: exit code %d\n%s", missing, r.code, said)
+		}
+	}
+	h.grantOnly(t, "vm-vnet", read, join)
 	p := h.build(t, path, archiveEgress(t)...)
 	p.await(t, func(e event.Event) bool { return e.Kind == event.StepFinished && e.Step == 1 })
 	answers := p.text(1)
 	contains(t, answers, "10.77.0.7/24", "default via 10.77.0.6", "database", "refused 169.254.169.254:80", "refused 10.77.0.5:60001")
 	p.await(t, saying("waiting"))
 	contains(t, p.text(2), "fetched from the archive")
+	for _, e := range p.all(func(e event.Event) bool { return strings.Contains(e.Text, "granted \"Azure Image Builder Service Networking Role") }) {
+		t.Errorf("the build gave itself more: %s", e.Text)
+	}
+	contains(t, h.must(t, "check", path), "Nothing is missing")
 	drawn := h.must(t, "network", "show", p.run(t))
 	contains(t, drawn, "private link service", "load balancer", "proxy vm", "[healthy]", "tcp 60001", "tcp 22", "connection tcp")
 	p.interruptAndWait(t)
