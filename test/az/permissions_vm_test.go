@@ -86,6 +86,7 @@ scriptStorageAccContainer=customize
 	s.sh(`az role assignment delete --assignee cf32a0cc-373c-47c9-9156-0db11f6a6dfc --role "Azure Image Builder Service Networking Role" --scope /subscriptions/` + s.subscription + `/resourceGroups/network
 az role definition delete --name "Azure Image Builder Service Networking Role"`)
 
+	s.blobs("scriptstore")
 	s.powershell()
 }
 

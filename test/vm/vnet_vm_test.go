@@ -102,7 +102,9 @@ func TestExistingNetwork(t *testing.T) {
 	contains(t, answers, "10.77.0.7/24", "default via 10.77.0.6", "database", "refused 169.254.169.254:80", "refused 10.77.0.5:60001")
 	p.await(t, saying("waiting"))
 	contains(t, p.text(2), "fetched from the archive")
-	for _, e := range p.all(func(e event.Event) bool { return strings.Contains(e.Text, "granted \"Azure Image Builder Service Networking Role") }) {
+	for _, e := range p.all(func(e event.Event) bool {
+		return strings.Contains(e.Text, "granted \"Azure Image Builder Service Networking Role")
+	}) {
 		t.Errorf("the build gave itself more: %s", e.Text)
 	}
 	contains(t, h.must(t, "check", path), "Nothing is missing")
