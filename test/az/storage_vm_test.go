@@ -32,7 +32,7 @@ cmp build.sh got.sh
 az storage blob delete --name dir/build.sh` + in + common + `
 az storage blob exists --name dir/build.sh` + in + common + ` --query exists --output tsv
 az storage container list` + common + ` --query '[].name' --output tsv`)
-		if want := "by-" + m.name; !strings.HasPrefix(said, "dir/build.sh\n") || !strings.Contains(said, "false\n") || !strings.HasSuffix(said, want+"\n") {
+		if !strings.HasPrefix(said, "dir/build.sh\nfalse\n") || !strings.Contains(said, "\nby-"+m.name+"\n") {
 			s.t.Errorf("%s: %s", m.name, said)
 		}
 	}
