@@ -1,4 +1,5 @@
-// Package crash kills the service and looks at what it has kept.
+// Package crash kills the service in the middle of its work and looks at what it
+// has kept.
 package crash
 
 import (
