@@ -51,6 +51,9 @@ func (l *Linux) welcome(ctx context.Context, ready *protocol.Ready) {
 		ready.Errors = append(ready.Errors, "the default deprovisioning script could not be placed: "+err.Error())
 	}
 	_, _ = run(ctx, "systemctl", "start", "user@"+account.Uid+".service") // else the login does it
+	// The clock of a restored guest jumps, and everything that is due daily would run
+	// at once, beside the first step of every build.
+	_, _ = run(ctx, "systemctl", "stop", "*.timer")
 }
 
 // placeDeprovision puts the default generalise commands where customizers may
