@@ -45,10 +45,10 @@ type Failed struct {
 type Saved struct {
 	Fingerprint string `json:"fingerprint"` // hypervisor that can restore it
 	Waagent     bool   `json:"waagent"`     // the guest has the Azure agent
-	// Whole says that the state holds the memory too, and that a NIC of address MAC
-	// was plugged ("" for none). Otherwise the memory is in RAMFile.
-	Whole bool   `json:"whole,omitempty"`
-	MAC   string `json:"mac,omitempty"`
+	// Whole says that the state holds the memory too; else it is in RAMFile.
+	Whole bool `json:"whole,omitempty"`
+	// MAC is the address of the NIC that was plugged, "" for none.
+	MAC string `json:"mac,omitempty"`
 }
 
 // Encode is the manifest as a Record keeps it.

@@ -118,8 +118,8 @@ type Machine interface {
 	Resize(ctx context.Context, bytes int64) error
 	// Save stops the machine, writes its device state to file and leaves RAMFile
 	// and Disk complete; the process is gone afterwards. The seed must be unplugged;
-	// the NIC may stay. Only a machine that was started, not restored, with a RAMFile can
-	// be saved. After a failure the machine runs on and file is gone.
+	// the NIC may stay. Only a machine that was started, not restored, with a RAMFile
+	// can be saved. After a failure the machine runs on and file is gone.
 	Save(ctx context.Context, file string) error
 	// PowerDown presses the power button.
 	PowerDown(ctx context.Context) error

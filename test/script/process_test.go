@@ -1,7 +1,6 @@
 package script
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +16,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"goldsmith/test/service"
 )
 
 // patience is how long a script waits for another process. It is reached only
@@ -47,35 +48,8 @@ func sessionOf(ts *testscript.TestScript) *session { return ts.Value(sessionKey{
 type process struct {
 	cmd    *exec.Cmd
 	done   chan struct{} // closed when it has ended
-	stdout output
-	stderr output
-}
-
-// output is what a program has written so far.
-type output struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-	more chan struct{} // closed and replaced at each write
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.more != nil {
-		close(o.more)
-		o.more = nil
-	}
-	return o.text.Write(p)
-}
-
-// read is the text so far, and a channel that closes when there is more.
-func (o *output) read() (string, <-chan struct{}) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.more == nil {
-		o.more = make(chan struct{})
-	}
-	return o.text.String(), o.more
+	stdout service.Output
+	stderr service.Output
 }
 
 // kill ends what the script left running.
@@ -174,7 +148,7 @@ func await(ts *testscript.TestScript, _ bool, args []string) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	for {
-		text, more := p.stdout.read()
+		text, more := p.stdout.Read()
 		if want.MatchString(text) {
 			fmt.Fprint(ts.Stdout(), text)
 			return
@@ -182,8 +156,8 @@ func await(ts *testscript.TestScript, _ bool, args []string) {
 		select {
 		case <-more:
 		case <-p.done:
-			if text, _ := p.stdout.read(); !want.MatchString(text) {
-				stderr, _ := p.stderr.read()
+			if text, _ := p.stdout.Read(); !want.MatchString(text) {
+				stderr, _ := p.stderr.Read()
 				ts.Fatalf("%s ended and never wrote %s:\n%s%s", args[0], args[1], text, stderr)
 			}
 		case <-ctx.Done():
@@ -214,7 +188,7 @@ func ends(ts *testscript.TestScript, _ bool, args []string) {
 	select {
 	case <-p.done:
 	case <-ctx.Done():
-		text, _ := p.stdout.read()
+		text, _ := p.stdout.Read()
 		ts.Fatalf("%s has not ended within %s:\n%s", args[0], patience, text)
 	}
 	s.mu.Lock()
@@ -222,9 +196,9 @@ func ends(ts *testscript.TestScript, _ bool, args []string) {
 	s.mu.Unlock()
 	for _, o := range []struct {
 		to   io.Writer
-		from *output
+		from *service.Output
 	}{{ts.Stdout(), &p.stdout}, {ts.Stderr(), &p.stderr}} {
-		text, _ := o.from.read()
+		text, _ := o.from.Read()
 		_, err := io.WriteString(o.to, text)
 		ts.Check(err)
 	}

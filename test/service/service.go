@@ -3,7 +3,6 @@
 package service
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -18,7 +17,6 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -60,7 +58,7 @@ type Service struct {
 
 	t      testing.TB
 	cmd    *exec.Cmd
-	stderr output
+	stderr Output
 	done   chan struct{} // closed when it has ended
 	err    error         // how, once done is closed
 }
@@ -82,7 +80,7 @@ func Start(t testing.TB, data string, args ...string) *Service {
 	s.cmd = exec.Command(program, append([]string{"serve", "--data", data, "--listen", "127.0.0.1:0"}, args...)...)
 	s.cmd.Env = env
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	var stdout output
+	var stdout Output
 	s.cmd.Stdout, s.cmd.Stderr = &stdout, &s.stderr
 	if err := s.cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -95,7 +93,7 @@ func Start(t testing.TB, data string, args ...string) *Service {
 	limit := time.NewTimer(patience)
 	defer limit.Stop()
 	for {
-		text, more := stdout.read()
+		text, more := stdout.Read()
 		if strings.Contains("\n"+text, "\nserving https://") {
 			break
 		}
@@ -135,7 +133,7 @@ func (s *Service) describe(data string) error {
 
 // Log is what the service has logged.
 func (s *Service) Log() string {
-	text, _ := s.stderr.read()
+	text, _ := s.stderr.Read()
 	return text
 }
 
@@ -213,32 +211,4 @@ func (s *Service) Token(ctx context.Context, client *http.Client) (string, error
 		return "", fmt.Errorf("sign in: %s: %s", resp.Status, body)
 	}
 	return answer.Token, nil
-}
-
-// output is what a program writes while it runs.
-type output struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-	more chan struct{} // closed at the next write
-}
-
-// Write implements io.Writer.
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.more != nil {
-		close(o.more)
-		o.more = nil
-	}
-	return o.text.Write(p)
-}
-
-// read is the text so far, and a channel that closes when there is more.
-func (o *output) read() (string, <-chan struct{}) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.more == nil {
-		o.more = make(chan struct{})
-	}
-	return o.text.String(), o.more
 }

@@ -47,13 +47,17 @@ func (u upkeep) image(ctx context.Context, r *armapi.Request, in Input) (build.I
 	return public(i), err
 }
 
+// named is what a request asks for, and the image that it names.
+func (u upkeep) named(ctx context.Context, r *armapi.Request) (in Input, i build.Image, err error) {
+	if err = r.Decode(&in); err == nil {
+		i, err = u.image(ctx, r, in)
+	}
+	return in, i, err
+}
+
 // export answers with an image as a file of a format.
 func (u upkeep) export(ctx context.Context, r *armapi.Request) (armapi.Response, error) {
-	var in Input
-	if err := r.Decode(&in); err != nil {
-		return armapi.Response{}, err
-	}
-	i, err := u.image(ctx, r, in)
+	in, i, err := u.named(ctx, r)
 	if err != nil {
 		return armapi.Response{}, err
 	}
@@ -99,11 +103,7 @@ func file(f *os.File, done func() error) (armapi.Response, error) {
 
 // boot runs a command in a machine of an image.
 func (u upkeep) boot(ctx context.Context, r *armapi.Request) (armapi.Response, error) {
-	var in Input
-	if err := r.Decode(&in); err != nil {
-		return armapi.Response{}, err
-	}
-	i, err := u.image(ctx, r, in)
+	in, i, err := u.named(ctx, r)
 	if err != nil {
 		return armapi.Response{}, err
 	}
