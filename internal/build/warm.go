@@ -274,7 +274,7 @@ func (b *builder) grow(ctx context.Context) error {
 		if err := b.vm.machine.Resize(ctx, b.plan.DiskBytes); err != nil {
 			return err
 		}
-		_, err := b.vm.helper.Grow(ctx)
+		_, err := b.vm.helper.Grow(ctx, b.plan.DiskBytes)
 		return err
 	})
 	if err != nil {

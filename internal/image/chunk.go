@@ -134,6 +134,11 @@ func intact(path string) bool {
 		return false
 	}
 	defer f.Close()
+	return intactFile(f)
+}
+
+// intactFile is intact for an open file.
+func intactFile(f *os.File) bool {
 	var head [chunkHeaderSize]byte
 	if _, err := io.ReadFull(f, head[:]); err != nil {
 		return false

@@ -174,6 +174,16 @@ func (m *Image) Same(other *Image, off, length int64) bool {
 	return true
 }
 
+// holds reports whether chunk d is there, in full length.
+func (s *Store) holds(d Digest) bool {
+	f, err := s.openKept(s.chunkPath(d))
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	return intactFile(f)
+}
+
 // Complete reports whether every chunk of an image is there, in full length. It
 // does not read their content; Verify does.
 func (s *Store) Complete(ctx context.Context, d Digest) error {
@@ -185,7 +195,7 @@ func (s *Store) Complete(ctx context.Context, d Digest) error {
 		if err = context.Cause(ctx); err != nil {
 			break
 		}
-		if path := s.chunkPath(chunk); !intact(path) {
+		if !s.holds(chunk) {
 			err = arm.Errorf(arm.CodeCorrupt, "image %.12s lacks chunk %.12s, or it is damaged", d, chunk)
 			break
 		}

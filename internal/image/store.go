@@ -74,11 +74,17 @@ func fileError(err error, doing string, args ...any) error {
 }
 
 // touch makes a stored chunk or index young, so that garbage collection spares
-// it, and reports whether it was there. It works on the name: once the file is
-// being removed, it fails.
+// it, and reports whether it was there and stays.
 func touch(path string) bool {
 	now := time.Now()
-	return os.Chtimes(path, now, now) == nil
+	if os.Chtimes(path, now, now) != nil {
+		return false
+	}
+	// The file may have lost its name before it got its time, and be gone for good:
+	// the system finds the file first and changes it then. If the name is there now,
+	// garbage collection will find what it took away young and put it back.
+	_, err := os.Lstat(path)
+	return err == nil
 }
 
 // writeNew puts a file in its place under a temporary name and a rename, so

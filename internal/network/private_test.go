@@ -204,6 +204,7 @@ func TestCloseEndsEverything(t *testing.T) {
 		if err != nil {
 			t.Fatalf("connection %d: %v", i, err)
 		}
+		exchange(t, c, []byte("hello")) // the flow has begun
 		conns = append(conns, c)
 	}
 	begin := time.Now()

@@ -97,9 +97,10 @@ func (h *Helper) Network(ctx context.Context, mac string) (string, error) {
 	return a.Address, err
 }
 
-// Grow grows the root file system to its disk and returns its size in bytes.
-func (h *Helper) Grow(ctx context.Context) (int64, error) {
-	g, err := call[protocol.Grown](ctx, h, protocol.OpGrow, nil)
+// Grow grows the root file system to its disk, which was given diskBytes, and
+// returns its size in bytes.
+func (h *Helper) Grow(ctx context.Context, diskBytes int64) (int64, error) {
+	g, err := call[protocol.Grown](ctx, h, protocol.OpGrow, protocol.Grow{DiskBytes: diskBytes})
 	return g.Bytes, err
 }
 

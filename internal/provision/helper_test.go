@@ -82,7 +82,7 @@ func TestConversation(t *testing.T) {
 	if address, err := h.Network(t.Context(), "52:54:00:00:00:01"); err != nil || address != "10.0.0.4/24" {
 		t.Errorf("%q, %v", address, err)
 	}
-	if size, err := h.Grow(t.Context()); err != nil || size != 8<<30 {
+	if size, err := h.Grow(t.Context(), 8<<30); err != nil || size != 8<<30 {
 		t.Errorf("%d, %v", size, err)
 	}
 	if err := h.Release(t.Context()); err != nil {
@@ -123,7 +123,7 @@ func TestIdentitiesDiffer(t *testing.T) {
 
 func TestGuestRefuses(t *testing.T) {
 	h := connect(t, &helpertest.Guest{On: func(context.Context, protocol.Op) error { return errors.New("no space") }})
-	_, err := h.Grow(t.Context())
+	_, err := h.Grow(t.Context(), 8<<30)
 	if arm.CodeOf(err) != arm.CodeGuestNotReady || !strings.Contains(err.Error(), "cannot grow: no space") {
 		t.Errorf("%v", err)
 	}

@@ -190,7 +190,7 @@ func testSeals(t *testing.T, h Harness) {
 	refused(t, "shrinking", r.Resize(ctx, size-65536))
 
 	r.must(r.Resize(ctx, size+1<<20))
-	if got := r.ask(talk.DiskSize); got != strconv.FormatInt(size+1<<20, 10) {
+	if got := r.ask(talk.AwaitSize, size+1<<20); got != strconv.FormatInt(size+1<<20, 10) {
 		t.Errorf("the guest sees %s bytes after growing %d by 1 MiB", got, size)
 	}
 	r.ask(talk.WriteAt, 0, "changed")

@@ -69,7 +69,7 @@ func (p *program) do(ctx context.Context, request string, args []string) (string
 		return "", ctx.Err()
 	case talk.Disks:
 		return strconv.Itoa(p.board.Disks()), nil
-	case talk.DiskSize:
+	case talk.DiskSize, talk.AwaitSize: // a board tells its program the size it has now
 		return strconv.FormatInt(p.board.DiskBytes(), 10), nil
 	}
 	p.mu.Lock()

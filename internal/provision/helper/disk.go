@@ -136,9 +136,10 @@ func trim(point string) (int64, error) {
 	return int64(binary.NativeEndian.Uint64(r[8:])), nil
 }
 
-// Grow grows root's partition, the volume on it if there is one, and its file
-// system. A disk that did not grow is no error.
-func (l *Linux) Grow(ctx context.Context) (protocol.Grown, error) {
+// Grow waits for root's disk to have g.DiskBytes, then grows root's partition,
+// the volume on it if there is one, and its file system. A disk that did not
+// grow is no error.
+func (l *Linux) Grow(ctx context.Context, g protocol.Grow) (protocol.Grown, error) {
 	all, err := mounts()
 	if err != nil {
 		return protocol.Grown{}, err
@@ -147,7 +148,7 @@ func (l *Linux) Grow(ctx context.Context) (protocol.Grown, error) {
 		if all[i].point != "/" {
 			continue
 		}
-		if err := grow(ctx, all[i]); err != nil {
+		if err := grow(ctx, all[i], g.DiskBytes); err != nil {
 			return protocol.Grown{}, fmt.Errorf("cannot grow the root file system: %w", err)
 		}
 		var s unix.Statfs_t
@@ -159,7 +160,7 @@ func (l *Linux) Grow(ctx context.Context) (protocol.Grown, error) {
 	return protocol.Grown{}, errors.New("cannot grow the root file system: it is not mounted")
 }
 
-func grow(ctx context.Context, root mount) error {
+func grow(ctx context.Context, root mount, diskBytes int64) error {
 	device, err := filepath.EvalSymlinks(root.source)
 	if err != nil {
 		return err
@@ -176,8 +177,17 @@ func grow(ctx context.Context, root mount) error {
 		}
 		name = slaves[0].Name()
 	}
-	if err := growPartition(ctx, name); err != nil {
+	disk, partition, err := partitionOf(name)
+	if err != nil {
 		return err
+	}
+	if err := waitSize(ctx, filepath.Join("/sys/class/block", disk, "size"), diskBytes); err != nil {
+		return err
+	}
+	if partition != "" {
+		if err := growPartition(ctx, disk, partition); err != nil {
+			return err
+		}
 	}
 	if volume {
 		if _, err := run(ctx, "pvresize", "/dev/"+name); err != nil {
@@ -200,22 +210,27 @@ func grow(ctx context.Context, root mount) error {
 	return err
 }
 
-// growPartition grows a partition to the end of its disk.
-func growPartition(ctx context.Context, name string) error {
+// partitionOf tells what disk a block device lies on and which of its partitions
+// it is, "" for the whole disk.
+func partitionOf(name string) (disk, partition string, err error) {
 	sys := filepath.Join("/sys/class/block", name)
 	number, err := os.ReadFile(filepath.Join(sys, "partition"))
 	if errors.Is(err, os.ErrNotExist) {
-		return nil // a whole disk
+		return name, "", nil
 	}
 	if err != nil {
-		return err
+		return "", "", err
 	}
 	target, err := filepath.EvalSymlinks(sys)
 	if err != nil {
-		return err
+		return "", "", err
 	}
-	disk := "/dev/" + filepath.Base(filepath.Dir(target))
-	out, err := run(ctx, "growpart", disk, strings.TrimSpace(string(number)))
+	return filepath.Base(filepath.Dir(target)), strings.TrimSpace(string(number)), nil
+}
+
+// growPartition grows a partition to the end of its disk.
+func growPartition(ctx context.Context, disk, partition string) error {
+	out, err := run(ctx, "growpart", "/dev/"+disk, partition)
 	if err != nil && !strings.Contains(out, "NOCHANGE") {
 		if errors.Is(err, errNoProgram) {
 			return fmt.Errorf("install cloud-guest-utils (or cloud-utils-growpart) in the base image: %w", err)

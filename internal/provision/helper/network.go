@@ -2,11 +2,8 @@ package helper
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
-	"os"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -35,35 +32,20 @@ func (l *Linux) Network(ctx context.Context, n protocol.Network) (protocol.Addre
 
 // waitAddress looks at the cards whenever the kernel reports a change of links or
 // addresses (rtnetlink(7)).
-func waitAddress(ctx context.Context, mac net.HardwareAddr) (protocol.Address, error) {
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_ROUTE)
-	if err != nil {
-		return protocol.Address{}, fmt.Errorf("cannot listen for network changes: %w", err)
-	}
-	changes := os.NewFile(uintptr(fd), "rtnetlink")
-	defer changes.Close()
+func waitAddress(ctx context.Context, mac net.HardwareAddr) (address protocol.Address, err error) {
 	const groups = unix.RTMGRP_LINK | unix.RTMGRP_IPV4_IFADDR
-	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: groups}); err != nil {
-		return protocol.Address{}, fmt.Errorf("cannot listen for network changes: %w", err)
+	seen := false
+	err = watchKernel(ctx, unix.NETLINK_ROUTE, groups, func() (bool, error) {
+		address, seen = addressOf(mac)
+		return address.Address != "", nil
+	})
+	switch {
+	case err == nil || ctx.Err() == nil:
+		return address, err
+	case seen:
+		return address, fmt.Errorf("%s got no address: is there a DHCP client in this guest? %w", address.Interface, err)
 	}
-	stop := context.AfterFunc(ctx, func() { _ = changes.SetReadDeadline(time.Unix(1, 0)) })
-	defer stop()
-	message := make([]byte, 64<<10)
-	for {
-		address, seen := addressOf(mac)
-		if address.Address != "" {
-			return address, nil
-		}
-		if _, err := changes.Read(message); err != nil && !errors.Is(err, unix.ENOBUFS) {
-			if ctx.Err() == nil {
-				return address, fmt.Errorf("cannot listen for network changes: %w", err)
-			}
-			if seen {
-				return address, fmt.Errorf("%s got no address: is there a DHCP client in this guest? %w", address.Interface, context.Cause(ctx))
-			}
-			return address, fmt.Errorf("no network card %s appeared: %w", mac, context.Cause(ctx))
-		}
-	}
+	return address, fmt.Errorf("no network card %s appeared: %w", mac, err)
 }
 
 // addressOf is the first global IPv4 address of a card, and whether there is such

@@ -26,7 +26,7 @@ type System interface {
 	// Network returns when the card has an address and sshd answers.
 	Network(ctx context.Context, n protocol.Network) (protocol.Address, error)
 	// Grow grows the root file system to its disk.
-	Grow(ctx context.Context) (protocol.Grown, error)
+	Grow(ctx context.Context, g protocol.Grow) (protocol.Grown, error)
 	// Sync writes everything to the disk.
 	Sync(ctx context.Context) error
 	// Trim gives free space back to the disk.
@@ -140,7 +140,11 @@ func (s *server) do(ctx context.Context, q protocol.Request) (any, error) {
 		}
 		return s.sys.Network(ctx, n)
 	case protocol.OpGrow:
-		return s.sys.Grow(ctx)
+		g, err := args[protocol.Grow](q)
+		if err != nil {
+			return nil, err
+		}
+		return s.sys.Grow(ctx, g)
 	case protocol.OpSync:
 		return nil, s.sys.Sync(ctx)
 	case protocol.OpTrim:

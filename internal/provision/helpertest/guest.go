@@ -116,7 +116,7 @@ func (g *Guest) Network(ctx context.Context, _ protocol.Network) (protocol.Addre
 }
 
 // Grow answers Size.
-func (g *Guest) Grow(ctx context.Context) (protocol.Grown, error) {
+func (g *Guest) Grow(ctx context.Context, _ protocol.Grow) (protocol.Grown, error) {
 	return protocol.Grown{Bytes: g.Size}, g.note(ctx, protocol.OpGrow)
 }
 

@@ -41,7 +41,7 @@ const (
 	OpReady      Op = "ready"      // nothing, Ready: answered when the guest has booted
 	OpIdentify   Op = "identify"   // Identify, nothing
 	OpNetwork    Op = "network"    // Network, Address: answered when the NIC has an address and sshd answers
-	OpGrow       Op = "grow"       // nothing, Grown: root file system to the size of its disk
+	OpGrow       Op = "grow"       // Grow, Grown: root file system to the size of its disk
 	OpSync       Op = "sync"       // nothing
 	OpTrim       Op = "trim"       // nothing, Trimmed
 	OpRelease    Op = "release"    // nothing: unmounts and forgets the seed disk
@@ -127,6 +127,13 @@ type Network struct {
 type Address struct {
 	Interface string `json:"interface"`
 	Address   string `json:"address"` // with prefix length
+}
+
+// Grow asks for the root file system to fill its disk.
+type Grow struct {
+	// DiskBytes is the size that the disk was given; the guest's kernel hears of it
+	// a little later, which is waited for. 0 takes the disk as it is.
+	DiskBytes int64 `json:"diskBytes,omitempty"`
 }
 
 // Grown is the root file system after growing.

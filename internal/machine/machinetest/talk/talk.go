@@ -13,15 +13,16 @@ import (
 
 // Requests.
 const (
-	Boot     = "boot"       // the random word that the guest made when it booted
-	WriteAt  = "write"      // OFFSET WORD: put WORD on the disk, durably
-	ReadAt   = "read"       // OFFSET: the word there
-	DiskSize = "size"       // the disk's size in bytes
-	Disks    = "disks"      // the number of disks
-	AwaitNIC = "await-nic"  // wait for a network card; its MAC address
-	NoNIC    = "await-none" // wait until there is none
-	SendNIC  = "send"       // WORD: send a broadcast frame of type FrameType with WORD
-	PowerOff = "poweroff"   // power off; there is no reply
+	Boot      = "boot"       // the random word that the guest made when it booted
+	WriteAt   = "write"      // OFFSET WORD: put WORD on the disk, durably
+	ReadAt    = "read"       // OFFSET: the word there
+	DiskSize  = "size"       // the disk's size in bytes
+	AwaitSize = "await-size" // BYTES: wait until the disk has that size or more; its size
+	Disks     = "disks"      // the number of disks
+	AwaitNIC  = "await-nic"  // wait for a network card; its MAC address
+	NoNIC     = "await-none" // wait until there is none
+	SendNIC   = "send"       // WORD: send a broadcast frame of type FrameType with WORD
+	PowerOff  = "poweroff"   // power off; there is no reply
 )
 
 // First words of a reply.

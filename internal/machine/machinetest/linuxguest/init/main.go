@@ -111,6 +111,16 @@ func openPort(events int) (*os.File, error) {
 	return os.OpenFile(device, os.O_RDWR, 0)
 }
 
+// diskSize is the size of the disk in bytes.
+func diskSize() (int64, error) {
+	sectors, err := os.ReadFile("/sys/block/vda/size")
+	if err != nil {
+		return 0, err
+	}
+	n, err := strconv.ParseInt(strings.TrimSpace(string(sectors)), 10, 64)
+	return n * 512, err
+}
+
 // powerButton powers off when the button is pressed.
 func powerButton() {
 	inputs, _ := filepath.Glob("/dev/input/event*")
@@ -158,12 +168,20 @@ func (g guest) do(request string, args []string) (string, error) {
 	case talk.WriteAt, talk.ReadAt:
 		return block(request == talk.WriteAt, arg(0), arg(1))
 	case talk.DiskSize:
-		sectors, err := os.ReadFile("/sys/block/vda/size")
+		size, err := diskSize()
+		return strconv.FormatInt(size, 10), err
+	case talk.AwaitSize:
+		want, err := strconv.ParseInt(arg(0), 10, 64)
 		if err != nil {
 			return "", err
 		}
-		n, err := strconv.ParseInt(strings.TrimSpace(string(sectors)), 10, 64)
-		return strconv.FormatInt(n*512, 10), err
+		var size int64
+		var unread error
+		err = await(g.events, func() bool {
+			size, unread = diskSize()
+			return size >= want || unread != nil
+		})
+		return strconv.FormatInt(size, 10), errors.Join(err, unread)
 	case talk.Disks:
 		disks, err := filepath.Glob("/sys/block/vd*")
 		return strconv.Itoa(len(disks)), err
