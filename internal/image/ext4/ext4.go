@@ -1,7 +1,7 @@
 // Package ext4 reads ext4 file systems of unknown origin without mounting them:
 // every directory entry, the metadata of files and where their data lies. It
 // trusts nothing it reads: all numbers are checked against the file system's size
-// before they are used.
+// before they are used, and what one file system may cost is bounded.
 //
 // The layout is that of the kernel's Documentation/filesystems/ext4.
 package ext4
@@ -31,12 +31,17 @@ const (
 	understood      = featureFileType | featureRecover | featureExtents | feature64Bit | featureFlexBG | featureCsumSeed | featureLargeDir
 )
 
+// maxWork bounds what reading one file system may cost, in units of about 100 bytes
+// of memory and a few microseconds: some five million files.
+const maxWork = 1 << 24
+
 // rootInode is the number of the root directory.
 const rootInode = 2
 
 var le = binary.LittleEndian
 
-// FS is an ext4 file system that lies in a disk.
+// FS is an ext4 file system that lies in a disk. One goroutine may walk it at a
+// time; the content of files may be read by several.
 type FS struct {
 	disk      io.ReaderAt
 	start     int64 // of the file system in the disk, in bytes
@@ -46,6 +51,7 @@ type FS struct {
 	perGroup  uint32 // inodes
 	inodeSize int64
 	tables    []int64 // first block of each group's inode table
+	work      int64   // what is left of maxWork
 }
 
 // Open opens the file system at start of a disk.
@@ -65,7 +71,7 @@ func Open(disk io.ReaderAt, start int64) (*FS, error) {
 	if shift > 6 {
 		return nil, bad("its block size is not possible")
 	}
-	f := &FS{disk: disk, start: start, block: 1024 << shift, inodes: le.Uint32(b[0x00:]), perGroup: le.Uint32(b[0x28:]), inodeSize: int64(le.Uint16(b[0x58:]))}
+	f := &FS{disk: disk, start: start, block: 1024 << shift, inodes: le.Uint32(b[0x00:]), perGroup: le.Uint32(b[0x28:]), inodeSize: int64(le.Uint16(b[0x58:])), work: maxWork}
 	if le.Uint32(b[0x4c:]) == 0 {
 		f.inodeSize = 128
 	}
@@ -87,19 +93,43 @@ func Open(disk io.ReaderAt, start int64) (*FS, error) {
 	if groups > 1<<20 || uint64(groups)*uint64(f.perGroup) < uint64(f.inodes) {
 		return nil, bad("its superblock's numbers do not fit together")
 	}
-	table := make([]byte, groups*descriptor)
-	if err := f.read(table, (first+1)*f.block); err != nil {
+	if err := f.readTables((first+1)*f.block, groups, descriptor); err != nil {
 		return nil, fmt.Errorf("read the group descriptors: %w", err)
 	}
-	for i := range groups {
-		d := table[i*descriptor:]
-		at := int64(le.Uint32(d[8:]))
-		if descriptor >= 64 {
-			at |= int64(le.Uint32(d[0x28:])) << 32
-		}
-		f.tables = append(f.tables, at)
-	}
 	return f, nil
+}
+
+// readTables reads from the descriptors of all groups, which lie at off, where their
+// inodes are; in pieces, because a superblock can claim any number of them.
+func (f *FS) readTables(off, groups, descriptor int64) error {
+	const atOnce = 256
+	piece := make([]byte, atOnce*descriptor)
+	for i := int64(0); i < groups; i += atOnce {
+		n := min(atOnce, groups-i)
+		if err := f.read(piece[:n*descriptor], off+i*descriptor); err != nil {
+			return err
+		}
+		for k := range n {
+			d := piece[k*descriptor:]
+			at := int64(le.Uint32(d[8:]))
+			if descriptor >= 64 {
+				at |= int64(le.Uint32(d[0x28:])) << 32
+			}
+			if at < 0 || at >= f.size/f.block {
+				return bad("the inodes of group %d lie outside", i+k)
+			}
+			f.tables = append(f.tables, at)
+		}
+	}
+	return nil
+}
+
+// spend takes from what the file system may cost.
+func (f *FS) spend(units int) error {
+	if f.work -= int64(units); f.work < 0 {
+		return bad("it has more files and pieces of files than this program reads")
+	}
+	return nil
 }
 
 // bad is the error of a file system that does not hold together.
@@ -109,7 +139,7 @@ func bad(format string, args ...any) error {
 
 // read reads at an offset of the file system.
 func (f *FS) read(p []byte, off int64) error {
-	if off < 0 || off+int64(len(p)) > f.size {
+	if off < 0 || off > f.size-int64(len(p)) {
 		return bad("it refers to byte %d of %d", off, f.size)
 	}
 	return readAt(f.disk, p, f.start+off)

@@ -17,6 +17,9 @@ const (
 	typeLink = 0xa000
 )
 
+// maxLink is how long the target of a symbolic link may be: PATH_MAX.
+const maxLink = 4096
+
 // Flags of inodes.
 const (
 	flagExtents = 0x80000
@@ -91,7 +94,10 @@ func (f *FS) node(number uint32) (*Node, error) {
 		return nil, fmt.Errorf("inode %d: %w", number, err)
 	}
 	if n.IsLink() {
-		target := make([]byte, min(n.Size, f.block))
+		if n.Size > maxLink {
+			return nil, bad("inode %d is a link of %d bytes", number, n.Size)
+		}
+		target := make([]byte, n.Size)
 		if _, err := f.Content(n).ReadAt(target, 0); err != nil && err != io.EOF {
 			return nil, err
 		}
@@ -100,7 +106,8 @@ func (f *FS) node(number uint32) (*Node, error) {
 	return n, nil
 }
 
-// extents reads the tree of extents whose node is b. depth bounds it.
+// extents reads the tree of extents whose node is b. depth bounds its height, and
+// the work that is left its width: its nodes could be the same block.
 func (f *FS) extents(n *Node, b []byte, depth int) error {
 	if len(b) < 12 || le.Uint16(b) != 0xf30a {
 		return bad("its extents have no header")
@@ -109,11 +116,20 @@ func (f *FS) extents(n *Node, b []byte, depth int) error {
 	if 12+entries*12 > len(b) || depth == 0 {
 		return bad("its extents do not fit")
 	}
+	if err := f.spend(1 + entries); err != nil {
+		return err
+	}
 	for i := range entries {
 		e := b[12+i*12:]
 		if level > 0 {
+			if err := f.spend(8); err != nil {
+				return err
+			}
 			child := make([]byte, f.block)
 			at := int64(le.Uint32(e[4:])) | int64(le.Uint16(e[8:]))<<32
+			if at > f.size/f.block {
+				return bad("its extents lie outside")
+			}
 			if err := f.read(child, at*f.block); err != nil {
 				return err
 			}
@@ -129,15 +145,15 @@ func (f *FS) extents(n *Node, b []byte, depth int) error {
 		if length > 32768 {
 			continue // allocated, never written: zeros
 		}
-		at := (int64(le.Uint32(e[8:])) | int64(le.Uint16(e[6:]))<<32) * f.block
-		if length == 0 || at+length*f.block > f.size {
+		block := int64(le.Uint32(e[8:])) | int64(le.Uint16(e[6:]))<<32
+		if length == 0 || block > f.size/f.block-length {
 			return bad("an extent lies outside")
 		}
 		logical := int64(le.Uint32(e)) * f.block
 		if k := len(n.Logical); k > 0 && logical < n.Logical[k-1]+n.Data[k-1].Length {
 			return bad("its extents overlap")
 		}
-		n.Data = append(n.Data, disk.Extent{Start: f.start + at, Length: length * f.block})
+		n.Data = append(n.Data, disk.Extent{Start: f.start + block*f.block, Length: length * f.block})
 		n.Logical = append(n.Logical, logical)
 	}
 	return nil

@@ -25,21 +25,28 @@ func (f *FS) Walk(ctx context.Context, visit func(path string, n *Node) error) e
 	if !root.IsDir() {
 		return bad("its root is no directory")
 	}
-	return f.walk(ctx, "/", root, nil, visit)
+	return f.walk(ctx, "/", root, 0, map[uint32]bool{}, visit)
 }
 
-// walk visits n at p; above are the inodes of the directories that lead to it.
-func (f *FS) walk(ctx context.Context, p string, n *Node, above []uint32, visit func(string, *Node) error) error {
+// walk visits n at p, depth directories below the root. seen has the inodes of the
+// directories that were visited: each has one name.
+func (f *FS) walk(ctx context.Context, p string, n *Node, depth int, seen map[uint32]bool, visit func(string, *Node) error) error {
 	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	if err := f.spend(2 + (len(p)+len(n.Link))/64); err != nil {
 		return err
 	}
 	if err := visit(p, n); err != nil || !n.IsDir() {
 		return err
 	}
-	if len(above) >= maxDepth || slices.Contains(above, n.Number) {
-		return bad("the directory %s contains itself", p)
+	if seen[n.Number] {
+		return bad("the directory %s is also elsewhere, or contains itself", p)
 	}
-	above = append(above, n.Number)
+	if depth == maxDepth {
+		return bad("%d directories lead to %s", depth, p)
+	}
+	seen[n.Number] = true
 	entries, err := f.entries(n)
 	if err != nil {
 		return fmt.Errorf("%s: %w", p, err)
@@ -49,7 +56,7 @@ func (f *FS) walk(ctx context.Context, p string, n *Node, above []uint32, visit 
 		if err != nil {
 			return fmt.Errorf("%s: %w", path.Join(p, e.name), err)
 		}
-		if err := f.walk(ctx, path.Join(p, e.name), child, above, visit); err != nil {
+		if err := f.walk(ctx, path.Join(p, e.name), child, depth+1, seen, visit); err != nil {
 			return err
 		}
 	}
@@ -67,6 +74,9 @@ type entry struct {
 func (f *FS) entries(n *Node) ([]entry, error) {
 	if n.Size > maxDir {
 		return nil, bad("a directory has %d bytes", n.Size)
+	}
+	if err := f.spend(int(n.Size / 256)); err != nil {
+		return nil, err
 	}
 	b := make([]byte, n.Size)
 	if _, err := f.Content(n).ReadAt(b, 0); err != nil && n.Size > 0 {
