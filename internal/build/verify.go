@@ -26,8 +26,8 @@ var Volatile = []string{
 	"/etc/machine-id", "/etc/resolv.conf", "/etc/ssh/ssh_host_*", "/etc/.updated", "/var/.updated", "/etc/*-", "/etc/ld.so.cache",
 }
 
-// isVolatile reports whether p is one of Volatile.
-func isVolatile(p string) bool {
+// IsVolatile reports whether p is one of Volatile.
+func IsVolatile(p string) bool {
 	for _, pattern := range Volatile {
 		if dir, ok := strings.CutSuffix(pattern, "/**"); ok {
 			if p == dir || strings.HasPrefix(p, dir+"/") {
@@ -93,7 +93,7 @@ func (e *Engine) CompareImages(ctx context.Context, a, b string, ignore bool) (r
 		}
 		opened = append(opened, m)
 	}
-	skip := isVolatile
+	skip := IsVolatile
 	if !ignore {
 		skip = nil
 	}

@@ -16,16 +16,17 @@ import (
 // and on one with 8 GiB: what a build reads and stores must not depend on what it
 // does not change.
 func (b *bench) bases(ctx context.Context) error {
-	raw, err := filepath.Glob(filepath.Join(b.datadir, "disks", "*.raw"))
-	if err != nil || len(raw) == 0 {
-		return fmt.Errorf("no base disk in %s (%v)", b.datadir, err)
+	raw, err := b.baseDisk()
+	if err != nil {
+		return err
 	}
+	data := filepath.Join(b.work, "bases") // bases of its own, which go with it
 	for _, size := range []struct {
 		name  string
 		bytes int64
 	}{{"0.8 GiB", 800 << 20}, {"8 GiB", 8 << 30}} {
 		file := filepath.Join(b.work, "base-"+size.name[:1]+".raw")
-		if err := fatten(ctx, raw[0], file, size.bytes); err != nil {
+		if err := fatten(ctx, raw, file, size.bytes); err != nil {
 			return err
 		}
 		path, err := b.recipe.template("bases")
@@ -34,7 +35,7 @@ func (b *bench) bases(ctx context.Context) error {
 		}
 		// The first build imports and boots the base; the second is measured.
 		for i := range 2 {
-			run, err := build(ctx, b.binary, b.datadir, path, "--no-cache", "--source", file)
+			run, err := build(ctx, b.binary, data, path, "--no-cache", "--source", file)
 			if err != nil {
 				return err
 			}
@@ -47,6 +48,15 @@ func (b *bench) bases(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// baseDisk is the one disk that the data directory's machines stand on.
+func (b *bench) baseDisk() (string, error) {
+	raw, err := filepath.Glob(filepath.Join(b.datadir, "disks", "*.raw"))
+	if err != nil || len(raw) != 1 {
+		return "", fmt.Errorf("%d base disks in %s (%v)", len(raw), b.datadir, err)
+	}
+	return raw[0], nil
 }
 
 // fatten copies a disk and appends a partition of random data to it.

@@ -38,6 +38,7 @@ type built struct {
 	steps     map[string]float64
 	files     map[string]float64 // seconds per written file's extension
 	first     float64            // from the command's start to the first step's
+	firstAt   time.Time          // when the first step began
 	total     float64
 	published float64 // until the last reference
 	cached    int     // steps that did not run
@@ -151,7 +152,7 @@ func build(ctx context.Context, binary, data, file string, flags ...string) (bui
 			b.phases[e.Phase] = e.Elapsed.Seconds()
 		case event.StepStarted:
 			if e.Step == 1 {
-				b.first = e.Time.Sub(start).Seconds()
+				b.first, b.firstAt = e.Time.Sub(start).Seconds(), e.Time
 			}
 		case event.StepCached:
 			b.cached++

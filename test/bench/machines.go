@@ -8,29 +8,49 @@ import (
 	"time"
 )
 
-// watchMachines samples the memory that the machines of a data directory take of
-// their own, until stop is closed, and returns the largest mean of those that ran
-// at once, in MB.
-func watchMachines(stop <-chan struct{}, data string) float64 {
-	tick := time.NewTicker(500 * time.Millisecond)
-	defer tick.Stop()
-	largest := 0.0
-	for {
-		select {
-		case <-stop:
-			return largest
-		case <-tick.C:
-		}
-		sum, n := 0.0, 0
-		for _, pid := range machinesOf(data) {
-			if mb, ok := proportional(pid); ok {
-				sum, n = sum+mb, n+1
+// sample is the memory that the machines of a data directory took of their own at
+// a time, in MB.
+type sample struct {
+	at       time.Time
+	machines int
+	sum      float64
+}
+
+// watchMachines samples until the returned function is called, which has the
+// samples.
+func watchMachines(data string) func() []sample {
+	stop, samples := make(chan struct{}), make(chan []sample, 1)
+	go func() {
+		tick := time.NewTicker(500 * time.Millisecond)
+		defer tick.Stop()
+		var all []sample
+		for {
+			select {
+			case <-stop:
+				samples <- all
+				return
+			case <-tick.C:
 			}
+			s := sample{at: time.Now()}
+			for _, pid := range machinesOf(data) {
+				if mb, ok := proportional(pid); ok {
+					s.sum, s.machines = s.sum+mb, s.machines+1
+				}
+			}
+			all = append(all, s)
 		}
-		if n > 0 {
-			largest = max(largest, sum/float64(n))
+	}()
+	return func() []sample { close(stop); return <-samples }
+}
+
+// peak is the most that so many machines took together before a time.
+func peak(samples []sample, machines int, before time.Time) (mb float64) {
+	for _, s := range samples {
+		if s.machines == machines && s.at.Before(before) {
+			mb = max(mb, s.sum)
 		}
 	}
+	return mb
 }
 
 // machinesOf are the QEMU processes whose disks are in a data directory.

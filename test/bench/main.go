@@ -74,7 +74,7 @@ func main() {
 		streamChild(size)
 		return
 	}
-	letters := flag.String("scenarios", "CNLMFPXB", "scenarios to run, by letter; none leaves them out")
+	letters := flag.String("scenarios", "CNLMFPXRB", "scenarios to run, by letter; none leaves them out")
 	rivals := flag.String("rivals", "", "rivals beside, of packer,packer-tuned,packer-staged,virt-customize")
 	data := flag.String("data", "", "data directory for the scenarios, which keeps its booted base; a new one by default")
 	parts := flag.String("parts", "builds,exports,service,streaming,frontdoor,load", "what to measure beside the scenarios")

@@ -7,9 +7,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
+
+	"goldsmith/internal/machine/cloudkernel"
 )
 
 // generalise is what prepares an image in every rival, as in the real service.
@@ -21,10 +22,13 @@ type rival func(ctx context.Context) error
 // rivalry is what all rivals build from.
 type rivalry struct {
 	*bench
-	dir  string
-	base string // qcow2 of the base, as goldsmith has it
-	seed string // its first-boot data: a user "bench" with a key
-	key  string
+	dir     string
+	program string
+	base    string // qcow2 of the base, as goldsmith has it
+	seed    string // its first-boot data: a user "bench" with a key
+	key     string
+	made    *comparison
+	disk    int64 // bytes of the base's disk
 }
 
 // newRivals prepares the rivals that were asked for.
@@ -32,7 +36,11 @@ func (b *bench) newRivals(ctx context.Context) ([]rival, error) {
 	if b.rivals == "" {
 		return nil, nil
 	}
-	v := &rivalry{bench: b, dir: filepath.Join(b.work, "rivals")}
+	program, err := filepath.Abs(b.binary)
+	if err != nil {
+		return nil, err
+	}
+	v := &rivalry{bench: b, dir: filepath.Join(b.work, "rivals"), program: program}
 	if err := v.prepare(ctx); err != nil {
 		return nil, fmt.Errorf("prepare the rivals: %w", err)
 	}
@@ -75,12 +83,27 @@ func (v *rivalry) prepare(ctx context.Context) error {
 	if _, err := v.build(ctx, v.recipe, "rivals"); err != nil {
 		return err
 	}
-	raw, err := filepath.Glob(filepath.Join(v.datadir, "disks", "*.raw"))
-	if err != nil || len(raw) != 1 {
-		return fmt.Errorf("%d base disks in %s, %w", len(raw), v.datadir, err)
+	raw, err := v.baseDisk()
+	if err != nil {
+		return err
 	}
 	v.base, v.key, v.seed = filepath.Join(v.dir, "base.qcow2"), filepath.Join(v.dir, "key"), filepath.Join(v.dir, "seed.iso")
-	if _, err := v.run(ctx, nil, "qemu-img", "convert", "-O", "qcow2", raw[0], v.base); err != nil {
+	if _, err := v.run(ctx, nil, "qemu-img", "convert", "-O", "qcow2", raw, v.base); err != nil {
+		return err
+	}
+	info, err := os.Stat(raw)
+	if err != nil {
+		return err
+	}
+	v.disk = info.Size()
+	own := filepath.Join(v.dir, "own.raw")
+	if _, err := v.run(ctx, nil, v.program, "--data", v.datadir, "image", "export", "rivals", "--output", own); err != nil {
+		return err
+	}
+	if v.made, err = newComparison(ctx, v.dir, own); err != nil {
+		return err
+	}
+	if err := os.Remove(own); err != nil {
 		return err
 	}
 	if _, err := v.run(ctx, nil, "ssh-keygen", "-q", "-t", "rsa", "-b", "2048", "-m", "PEM", "-N", "", "-f", v.key); err != nil {
@@ -120,10 +143,11 @@ func (v *rivalry) packerTemplate(base, out string, tuned bool, steps []any) map[
 	builder := map[string]any{
 		"type": "qemu", "accelerator": "tcg", "headless": true, "disk_image": true, "iso_url": base, "iso_checksum": "none",
 		"format": "qcow2", "disk_interface": "virtio", "net_device": "virtio-net", "cpus": 1, "memory": 2048,
+		"disk_size":    fmt.Sprintf("%dM", v.disk>>20), // as goldsmith's, which stays as large as the base
 		"ssh_username": "bench", "ssh_private_key_file": v.key, "ssh_timeout": "20m", "ssh_handshake_attempts": 1000,
 		"shutdown_command": "sudo poweroff", "output_directory": out, "vm_name": "disk",
 		"qemuargs": [][]string{
-			{"-cpu", "qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt"}, {"-machine", "q35,accel=tcg"}, {"-accel", "tcg,thread=multi,tb-size=128"},
+			{"-cpu", "qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt"}, {"-machine", "q35"}, {"-accel", "tcg,thread=multi,tb-size=128"},
 			{"-drive", "if=pflash,format=raw,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd"},
 			{"-drive", "if=pflash,format=raw,snapshot=on,file=/usr/share/OVMF/OVMF_VARS_4M.fd"},
 			{"-drive", "if=virtio,format=qcow2,file=" + filepath.Join(out, "disk") + ",cache=unsafe,discard=unmap"},
@@ -157,6 +181,9 @@ func (v *rivalry) runPacker(ctx context.Context, name string, template map[strin
 		return 0, err
 	}
 	env := []string{"CHECKPOINT_DISABLE=1", "PACKER_CACHE_DIR=" + filepath.Join(v.dir, "cache")}
+	if _, err := v.run(ctx, env, "packer", "validate", file); err != nil {
+		return 0, err
+	}
 	built, err := v.run(ctx, env, "packer", "build", "-force", file)
 	if err != nil {
 		return 0, err
@@ -174,10 +201,11 @@ func (v *rivalry) packer(ctx context.Context, name string, tuned bool) error {
 	slug := strings.ReplaceAll(name, " ", "-")
 	out := filepath.Join(v.dir, slug)
 	took, err := v.runPacker(ctx, slug, v.packerTemplate(v.base, out, tuned, v.provisioners(scripts, 1, 5)), out, filepath.Join(v.dir, slug+".qcow2"))
-	if err == nil {
-		v.report.join("rival", name+", every scenario", "s", "C, N, L, M and the second half of F", took)
+	if err != nil {
+		return err
 	}
-	return err
+	v.report.join("rival", name+", every scenario", "s", "C, N, L, M and the second half of F", took)
+	return v.made.with(ctx, v.report, name, filepath.Join(v.dir, slug+".qcow2"))
 }
 
 // staged is what packer's users do by hand: a template per step, each from the
@@ -207,7 +235,7 @@ func (v *rivalry) staged(ctx context.Context) error {
 	v.report.join("rival", "packer hand-staged, L", "s", "", times[4])
 	v.report.join("rival", "packer hand-staged, M", "s", "", sum(times[2:]))
 	v.report.join("rival", "packer hand-staged, C", "s", "", sum(times))
-	return nil
+	return v.made.with(ctx, v.report, "packer hand-staged", base)
 }
 
 // customize runs the recipe by virt-customize, which boots an appliance and not the
@@ -219,13 +247,11 @@ func (v *rivalry) customize(ctx context.Context) error {
 	}
 	out, flat := filepath.Join(v.dir, "virt.qcow2"), filepath.Join(v.dir, "virt-flat.qcow2")
 	env := []string{"LIBGUESTFS_BACKEND=direct", "LIBGUESTFS_BACKEND_SETTINGS=force_tcg", "LIBGUESTFS_MEMSIZE=2048"}
-	kernel, err := filepath.Glob("/boot/vmlinuz-*")
+	kernel, err := v.applianceKernel(ctx)
 	if err != nil {
 		return err
 	}
-	if len(kernel) > 0 && os.Getenv("SUPERMIN_KERNEL") == "" {
-		env = append(env, "SUPERMIN_KERNEL="+slices.Max(kernel), "SUPERMIN_MODULES=/lib/modules/"+strings.TrimPrefix(slices.Max(kernel), "/boot/vmlinuz-"))
-	}
+	env = append(env, kernel...)
 	if _, err := v.run(ctx, nil, "qemu-img", "create", "-q", "-f", "qcow2", "-b", v.base, "-F", "qcow2", out); err != nil {
 		return err
 	}
@@ -238,8 +264,30 @@ func (v *rivalry) customize(ctx context.Context) error {
 		return err
 	}
 	flattened, err := v.run(ctx, nil, "qemu-img", "convert", "-O", "qcow2", out, flat)
-	if err == nil {
-		v.report.join("rival", "virt-customize, every scenario", "s", "runs in an appliance, not in the guest", took+flattened)
+	if err != nil {
+		return err
 	}
-	return err
+	v.report.join("rival", "virt-customize, every scenario", "s", "runs in an appliance, not in the guest", took+flattened)
+	return v.made.with(ctx, v.report, "virt-customize", flat)
+}
+
+// applianceKernel says by which kernel virt-customize's appliance boots: the one
+// that goldsmith's small machines have, with an index of its modules.
+func (v *rivalry) applianceKernel(ctx context.Context) (env []string, err error) {
+	vmlinuz, modules, err := cloudkernel.Find(ctx)
+	if err != nil {
+		return nil, err
+	}
+	modules = filepath.Dir(modules)
+	root := filepath.Join(v.dir, "appliance")
+	own := filepath.Join(root, "lib", "modules", filepath.Base(modules))
+	if _, err := os.Stat(own); err != nil {
+		if err := os.CopyFS(own, os.DirFS(modules)); err != nil {
+			return nil, err
+		}
+		if _, err := v.run(ctx, nil, "depmod", "-b", root, filepath.Base(modules)); err != nil {
+			return nil, err
+		}
+	}
+	return []string{"SUPERMIN_KERNEL=" + vmlinuz, "SUPERMIN_MODULES=" + own}, nil
 }

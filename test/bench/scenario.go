@@ -20,7 +20,8 @@ type bench struct {
 	work    string
 	datadir string
 	recipe  *recipe
-	count   int // names and texts that nobody used before
+	booting float64 // MB, of the machine that booted the base; 0 when none did
+	count   int     // names and texts that nobody used before
 }
 
 // scenarios measures the builds that people repeat.
@@ -47,17 +48,20 @@ func scenarios(ctx context.Context, r *report, o options, work string) error {
 		return err
 	}
 	// The first build of the base boots it; nothing else is measured with that.
+	watched := watchMachines(b.datadir)
 	first, err := b.build(ctx, recipe, "bench")
+	samples := watched()
 	if err != nil {
 		return err
 	}
+	b.booting = peak(samples, 1, first.firstAt)
 	b.add("C first build of a base", "", first)
 	for range b.runs {
 		for _, s := range []struct {
 			letter string
 			do     func(context.Context) error
 		}{
-			{"C", b.cold}, {"N", b.same}, {"L", b.last}, {"M", b.middle}, {"F", b.fixed}, {"P", b.pair}, {"X", b.four},
+			{"C", b.cold}, {"N", b.same}, {"L", b.last}, {"M", b.middle}, {"F", b.fixed}, {"P", b.pair}, {"X", b.four}, {"R", b.replicated},
 		} {
 			if !strings.Contains(b.letters, s.letter) {
 				continue
@@ -180,10 +184,18 @@ func (b *bench) pair(ctx context.Context) error {
 	return nil
 }
 
-// four builds four at once, every step of each.
+// four builds four at once, every step of each, and before that one alone.
 func (b *bench) four(ctx context.Context) error {
+	one := b.recipe.also(3, b.fresh())
+	watched := watchMachines(b.datadir)
+	_, err := b.build(ctx, one, "alone", "--no-cache")
+	alone := peak(watched(), 1, time.Now())
+	if err != nil {
+		return err
+	}
 	start := time.Now()
 	g, gctx := errgroup.WithContext(ctx)
+	watched = watchMachines(b.datadir)
 	for i := range 4 {
 		own := b.recipe.also(3, b.fresh())
 		g.Go(func() error {
@@ -191,16 +203,19 @@ func (b *bench) four(ctx context.Context) error {
 			return err
 		})
 	}
-	stop := make(chan struct{})
-	peak := make(chan float64, 1)
-	go func() { peak <- watchMachines(stop, b.datadir) }()
-	err := g.Wait()
-	close(stop)
-	each := <-peak
+	err = g.Wait()
+	samples := watched()
 	if err != nil {
 		return err
 	}
-	b.report.join("X four at once", "all", "s", "two CPUs", time.Since(start).Seconds())
-	b.report.join("X four at once", "memory of each machine, at most", "MB", "PSS; tb-size 128 MiB; to reach: half of a cold guest's", each)
+	const section = "X four at once"
+	b.report.join(section, "all", "s", "two CPUs", time.Since(start).Seconds())
+	b.report.join(section, "one machine alone, at most", "MB", "PSS; tb-size 128 MiB", alone)
+	if b.booting > 0 {
+		b.report.join(section, "the machine that boots the base, at most", "MB", "PSS; tb-size 128 MiB", b.booting)
+	}
+	if together := peak(samples, 4, time.Now()); together > 0 {
+		b.report.join(section, "each further machine adds", "MB", "to reach: half of a cold guest's", (together-alone)/3)
+	}
 	return nil
 }
