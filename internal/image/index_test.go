@@ -2,8 +2,10 @@ package image
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -172,6 +174,33 @@ func TestDigestText(t *testing.T) {
 	for _, s := range []string{"", "12", d.String() + "00", "zz" + d.String()[2:]} {
 		if _, err := ParseDigest(s); !arm.IsCode(err, arm.CodeUsage) {
 			t.Errorf("%q: error %v, want %s", s, err, arm.CodeUsage)
+		}
+	}
+}
+
+func TestEarlierSeals(t *testing.T) {
+	w, d, content := newScratch(), Digest{1}, map[byte][]byte{
+		packedPlain: noise(3, ChunkSize),
+		packedLZ4:   bytes.Repeat([]byte("four"), ChunkSize/4),
+	}
+	for kind, earlier := range map[byte]byte{packedPlain: packedPlainSHA, packedLZ4: packedLZ4SHA} {
+		packed, err := w.pack(d, content[kind])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if packed[3] != kind {
+			t.Fatalf("packed as %c, want %c", packed[3], kind)
+		}
+		b := bytes.Clone(packed)
+		b[3] = earlier
+		plain := make([]byte, ChunkSize)
+		if err := w.unpack(d, b, plain); err == nil {
+			t.Errorf("%c: a seal of the other kind was accepted", earlier)
+		}
+		sum := sha256.Sum256(slices.Concat(d[:], b[:chunkSealAt], b[chunkHeaderSize:]))
+		copy(b[chunkSealAt:], sum[:])
+		if err := w.unpack(d, b, plain); err != nil || !bytes.Equal(plain, content[kind]) {
+			t.Errorf("%c: %v", earlier, err)
 		}
 	}
 }
