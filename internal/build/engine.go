@@ -156,7 +156,7 @@ func Open(ctx context.Context, cfg Config) (_ *Engine, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the data directory: %w", err)
 	}
-	for _, d := range []string{"", "runs", "locks", "disks", "downloads", "proxyvm"} {
+	for _, d := range []string{"", "runs", "locks", "disks", "downloads", proxyDir} {
 		if err := os.MkdirAll(filepath.Join(dir, d), 0o700); err != nil {
 			return nil, arm.Errorf(arm.CodeUsage, "make the data directory %s: %w", dir, err)
 		}

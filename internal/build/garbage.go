@@ -30,6 +30,7 @@ const (
 type Collected struct {
 	Layers    int   `json:"layers"`
 	Disks     int   `json:"disks"`     // rendered base disks, made again when needed
+	Proxies   int   `json:"proxyVMs"`  // saved proxy VMs, made again when needed
 	Images    int64 `json:"images"`    // stored images that nothing refers to
 	Artifacts int   `json:"artifacts"` // frozen scripts and files
 	Content   int   `json:"content"`   // of blobs: blocks that were never committed, and leftovers
@@ -66,6 +67,10 @@ func (e *Engine) CollectWithin(ctx context.Context, limits GarbageLimits) (Colle
 	n, bytes, err = e.collectDisks(time.Now(), max(age, orphanAge))
 	c.Disks, c.Bytes = n, c.Bytes+bytes
 	errs = append(errs, wrap("collect base disks", err))
+
+	n, bytes, err = e.collectProxies(ctx, time.Now(), max(age, orphanAge))
+	c.Proxies, c.Bytes = n, c.Bytes+bytes
+	errs = append(errs, wrap("collect saved proxy vms", err))
 
 	n, bytes, err = e.blobs.Collect(ctx, time.Now(), blob.StagedAge)
 	c.Content, c.Bytes = n, c.Bytes+bytes
@@ -144,6 +149,57 @@ func (e *Engine) collectDisks(now time.Time, age time.Duration) (removed int, by
 		removed, bytes = removed+1, bytes+layer.Occupied(info)
 	}
 	return removed, bytes, nil
+}
+
+// collectProxies removes saved proxy VMs that no build was given for long, and
+// what is left of making them.
+func (e *Engine) collectProxies(ctx context.Context, now time.Time, age time.Duration) (removed int, bytes int64, err error) {
+	entries, err := os.ReadDir(filepath.Join(e.dir, proxyDir))
+	if err != nil {
+		return 0, 0, err
+	}
+	for _, entry := range entries {
+		if !entry.IsDir() {
+			continue
+		}
+		n, err := e.collectProxy(ctx, entry.Name(), now, age)
+		if err != nil {
+			return removed, bytes, err
+		}
+		if n > 0 {
+			removed, bytes = removed+1, bytes+n
+		}
+	}
+	return removed, bytes, nil
+}
+
+// collectProxy removes a saved proxy VM if it is old, and says what it occupied.
+func (e *Engine) collectProxy(ctx context.Context, name string, now time.Time, age time.Duration) (bytes int64, err error) {
+	// Whoever is given one notes that under the same lock.
+	unlock, err := e.lock(ctx, "proxyvm-"+name, nil)
+	if err != nil {
+		return 0, err
+	}
+	defer unlock()
+	dir := filepath.Join(e.dir, proxyDir, name)
+	info, err := os.Stat(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil || now.Sub(info.ModTime()) < age {
+		return 0, err
+	}
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		return 0, err
+	}
+	bytes = layer.Occupied(info)
+	for _, f := range files {
+		if info, err := f.Info(); err == nil {
+			bytes += layer.Occupied(info)
+		}
+	}
+	return bytes, os.RemoveAll(dir)
 }
 
 // references are the images and artifacts that something refers to.

@@ -5,8 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"goldsmith/internal/arm"
 	"goldsmith/internal/build/buildtest"
@@ -188,4 +191,42 @@ func TestAProxyThatDiesFailsTheBuild(t *testing.T) {
 		t.Errorf("run is %s", rec.State)
 	}
 	l.CheckClean(rec)
+}
+
+// A saved proxy VM that no build was given for long goes, and is made again.
+func TestSavedProxiesAreCollected(t *testing.T) {
+	l := buildtest.New(t)
+	putNetwork(t, l, buildtest.Location, "Disabled", "10.7.0.0/24")
+	tpl := onNetwork("2022-07-01", buildtest.Object{"subnetId": networkID(l, "virtualNetworks/v/subnets/build")})
+	built := func(name string) {
+		t.Helper()
+		if rec, events, err := l.Build(t.Context(), l.Request(name, tpl)); err != nil || rec.State != run.Succeeded {
+			t.Fatalf("%v\n%s", err, events.Text())
+		}
+	}
+	collected := func(want int) {
+		t.Helper()
+		if c, err := l.Engine.Collect(t.Context()); err != nil || c.Proxies != want {
+			t.Fatalf("%d saved proxy vms are collected, want %d: %v", c.Proxies, want, err)
+		}
+	}
+	age := func() {
+		t.Helper()
+		long := time.Now().Add(-30 * 24 * time.Hour)
+		saved, err := filepath.Glob(filepath.Join(l.Data, "proxyvm", "*", "state"))
+		if err != nil || len(saved) != 1 {
+			t.Fatalf("saved proxy vms: %v, %v", saved, err)
+		}
+		if err := os.Chtimes(filepath.Dir(saved[0]), long, long); err != nil {
+			t.Fatal(err)
+		}
+	}
+	built("one")
+	collected(0)
+	age()
+	built("two")
+	collected(0)
+	age()
+	collected(1)
+	built("three")
 }

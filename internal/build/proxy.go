@@ -17,6 +17,10 @@ import (
 	"goldsmith/internal/proxyvm"
 )
 
+// proxyDir is where saved proxy VMs are kept, below the data directory, each in a
+// directory that is named by what it depends on.
+const proxyDir = "proxyvm"
+
 // proxyBootTimeout is how long a proxy VM may take to do its work.
 const proxyBootTimeout = 2 * time.Minute
 
@@ -177,7 +181,7 @@ func (e *Engine) savedProxy(ctx context.Context, h machine.Hypervisor, shape mac
 	if err != nil {
 		return savedProxy{}, err
 	}
-	scratch, err := os.MkdirTemp(filepath.Join(e.dir, "proxyvm"), ".new-")
+	scratch, err := os.MkdirTemp(filepath.Join(e.dir, proxyDir), ".new-")
 	if err != nil {
 		return savedProxy{}, fmt.Errorf("make the proxy vm: %w", err)
 	}
@@ -196,7 +200,7 @@ func (e *Engine) savedProxy(ctx context.Context, h machine.Hypervisor, shape mac
 		return savedProxy{}, err
 	}
 	defer unlock()
-	dir := filepath.Join(e.dir, "proxyvm", key)
+	dir := filepath.Join(e.dir, proxyDir, key)
 	at := func(dir string) savedProxy {
 		return savedProxy{
 			files: proxyvm.Files{Kernel: files.Kernel, Initrd: filepath.Join(dir, filepath.Base(files.Initrd))},
@@ -204,6 +208,11 @@ func (e *Engine) savedProxy(ctx context.Context, h machine.Hypervisor, shape mac
 		}
 	}
 	if _, err := os.Stat(at(dir).state); err == nil {
+		// Garbage collection goes by when it was last used.
+		now := time.Now()
+		if err := os.Chtimes(dir, now, now); err != nil {
+			return savedProxy{}, fmt.Errorf("note the use of the saved proxy vm: %w", err)
+		}
 		return at(dir), nil
 	}
 	made := at(scratch)

@@ -16,8 +16,8 @@ func (a *app) garbageCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "gc",
 		Short: "Remove layers, images and files that nothing needs any more",
-		Long: `Remove layers unused for a week (see --max-age) or beyond 64 GiB (see --max-size), base disks that can be rendered again, and
-images and frozen files that no image, template, catalog entry or run refers to.
+		Long: `Remove layers unused for a week (see --max-age) or beyond 64 GiB (see --max-size), base disks and saved proxy VMs that can be
+made again, and images and frozen files that no image, template, catalog entry or run refers to.
 Builds do this by themselves once a day. Nothing that a run or an image needs goes,
 whatever the limits are.`,
 		Args: args(cobra.NoArgs),
@@ -34,6 +34,7 @@ whatever the limits are.`,
 				return WriteRecord(a.env.Stdout, format, []Column[build.Collected]{
 					{"layers", func(c build.Collected) string { return fmt.Sprint(c.Layers) }},
 					{"base disks", func(c build.Collected) string { return fmt.Sprint(c.Disks) }},
+					{"proxy vms", func(c build.Collected) string { return fmt.Sprint(c.Proxies) }},
 					{"images", func(c build.Collected) string { return fmt.Sprint(c.Images) }},
 					{"frozen files", func(c build.Collected) string { return fmt.Sprint(c.Artifacts) }},
 					{"freed", func(c build.Collected) string { return Bytes(c.Bytes) }},
@@ -41,7 +42,7 @@ whatever the limits are.`,
 			})
 		},
 	}
-	cmd.Flags().DurationVar(&age, "max-age", 0, "remove layers and base disks unused for longer (default a week)")
+	cmd.Flags().DurationVar(&age, "max-age", 0, "remove layers, base disks and proxy VMs unused for longer (default a week)")
 	cmd.Flags().StringVar(&size, "max-size", "", "remove the longest unused layers beyond this size in all (default 64GiB)")
 	formatFlag(cmd.Flags(), &format)
 	return cmd

@@ -18,6 +18,7 @@ import (
 	"goldsmith/internal/network/topology"
 	"goldsmith/internal/nsg"
 	"goldsmith/internal/resource"
+	"goldsmith/internal/run"
 	"goldsmith/internal/vnet"
 )
 
@@ -128,14 +129,17 @@ func (a *app) networkShow() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "show RUN", Short: "Draw how a run is or was connected, with what it reached", Args: args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, list []string) error {
-			return a.withEngine(cmd.Context(), func(e *build.Engine) error {
-				r, err := e.Runs().Find(cmd.Context(), list[0])
+			return a.withHistory(cmd.Context(), func(h history) error {
+				r, err := h.find(cmd.Context(), list[0])
 				if err != nil {
 					return err
 				}
-				t, connections, err := drawn(e, r.ID)
+				t, connections, found, err := drawn(cmd.Context(), h, r)
 				if err != nil {
 					return err
+				}
+				if !found {
+					return arm.Errorf(arm.CodeNotFound, "run %s never got as far as its network", r.ID)
 				}
 				if svg != "" {
 					if err := os.WriteFile(svg, []byte(t.SVG()), 0o644); err != nil {
@@ -154,27 +158,24 @@ func (a *app) networkShow() *cobra.Command {
 	return cmd
 }
 
-// drawn is the newest drawing of a run, and its outside connections.
-func drawn(e *build.Engine, runID string) (t topology.Topology, connections []event.Event, err error) {
-	found := false
-	for ev, rerr := range event.Read(e.LogPath(runID), 0) {
+// drawn is the newest drawing of a run, and its outside connections; found is
+// false for a run that had no network yet.
+func drawn(ctx context.Context, h history, r run.Record) (t topology.Topology, connections []event.Event, found bool, err error) {
+	for ev, rerr := range h.events(ctx, r, false) {
 		if rerr != nil {
-			return t, nil, rerr
+			return t, nil, false, rerr
 		}
 		switch ev.Kind {
 		case event.Topology:
 			if t, err = topology.Decode(ev.Text); err != nil {
-				return t, nil, arm.Errorf(arm.CodeCorrupt, "the drawing of run %s does not parse: %w", runID, err)
+				return t, nil, false, arm.Errorf(arm.CodeCorrupt, "the drawing of run %s does not parse: %w", r.ID, err)
 			}
 			found = true
 		case event.Connection:
 			connections = append(connections, ev)
 		}
 	}
-	if !found {
-		return t, nil, arm.Errorf(arm.CodeNotFound, "run %s never got as far as its network", runID)
-	}
-	return t, connections, nil
+	return t, connections, found, nil
 }
 
 func (a *app) networkCheck() *cobra.Command {

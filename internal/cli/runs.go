@@ -97,6 +97,13 @@ func (a *app) runsShow() *cobra.Command {
 					return err
 				}
 				events, console := h.files(r)
+				network := ""
+				if format != FormatJSON {
+					// A run's events may be gone, and the run is worth showing.
+					if t, _, found, err := drawn(cmd.Context(), h, r); err == nil && found {
+						network = strings.TrimRight(t.Text(), "\n")
+					}
+				}
 				return WriteRecord(a.env.Stdout, format, []Column[run.Record]{
 					{"run", func(r run.Record) string { return r.ID }},
 					{"template", func(r run.Record) string { return r.Template }},
@@ -107,6 +114,7 @@ func (a *app) runsShow() *cobra.Command {
 					{"failed step", func(r run.Record) string { return r.FailedStep }},
 					{"message", func(r run.Record) string { return r.Message }},
 					{"outputs", outputLines},
+					{"network", func(run.Record) string { return network }},
 					{"events", func(run.Record) string { return events }},
 					{"console", func(run.Record) string { return console }},
 				}, r)
