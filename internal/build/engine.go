@@ -133,6 +133,7 @@ type Engine struct {
 
 	templates templateLocks
 	pending   *pendingTemplates
+	stager    chan struct{} // held by who makes a staging group
 	bell      bell
 	logger    *slog.Logger
 	slots     atomic.Int64 // builds that Serve works side by side, 0 when it does not run
@@ -162,7 +163,7 @@ func Open(ctx context.Context, cfg Config) (_ *Engine, err error) {
 		}
 	}
 	e := &Engine{
-		dir: dir, cfg: cfg, vms: hypervisor{find: cfg.Hypervisor}, pending: newPending(),
+		dir: dir, cfg: cfg, vms: hypervisor{find: cfg.Hypervisor}, pending: newPending(), stager: make(chan struct{}, 1),
 		bootTimeout:     orDefault(cfg.BootTimeout, DefaultBootTimeout),
 		restoreTimeout:  orDefault(cfg.RestoreTimeout, defaultRestoreTimeout),
 		powerOffTimeout: orDefault(cfg.PowerOffTimeout, defaultPowerOffTimeout),

@@ -76,11 +76,19 @@ func errStagingChanged(s staging) error {
 
 // ensureStaging makes the staging group and its storage account where they are
 // missing. Both stay until the template is deleted. A group that was there
-// before must be empty, of the template's region and of no other template.
+// before must be empty, of the template's region and of no other template. Staging
+// groups are made one at a time: it is work for the processor and the disk, which
+// answering requests comes before.
 func (e *Engine) ensureStaging(ctx context.Context, template arm.ID, t *imagetemplate.Template, s *staging) error {
 	group, err := arm.ParseID(s.Group)
 	if err != nil {
 		return err
+	}
+	select {
+	case e.stager <- struct{}{}:
+		defer func() { <-e.stager }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 	if !strings.EqualFold(group.Subscription, template.Subscription) {
 		return arm.Errorf(arm.CodeValidationFailed, "the staging group %s is in another subscription than the template", s.Group)
