@@ -4,7 +4,6 @@ import (
 	"context"
 	"net"
 	"net/http"
-	"path/filepath"
 	"strings"
 
 	"goldsmith/internal/arm"
@@ -22,7 +21,7 @@ func (s *Server) providers(settings store.Settings) []armapi.Provider {
 	if len(s.settings.Issuers) > 0 {
 		principalType = nil // an issuer's users are in no directory here
 	}
-	own := append(imagebuilder.Providers(s.cfg.Engine), upkeep.Provider(s.cfg.Engine, filepath.Join(s.cfg.Data, "downloads")))
+	own := append(imagebuilder.Providers(s.cfg.Engine), upkeep.Provider(s.cfg.Engine, s.scratch()))
 	return append(own, providers.All(providers.Config{
 		Subscription: settings.SubscriptionID, Tenant: settings.TenantID, Store: s.db.Resources(), Blobs: s.cfg.Engine.Blobs(),
 		BlobEndpoint:  func(account string) string { return "https://" + account + ".blob." + s.settings.StorageSuffix + "/" },

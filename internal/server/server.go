@@ -21,6 +21,7 @@ import (
 
 	"goldsmith/internal/arm"
 	"goldsmith/internal/armapi"
+	"goldsmith/internal/armapi/upkeep"
 	"goldsmith/internal/authorization"
 	"goldsmith/internal/blob/account"
 	"goldsmith/internal/build"
@@ -85,6 +86,9 @@ func New(ctx context.Context, cfg Config) (_ *Server, err error) {
 	if !locked {
 		return nil, arm.Errorf(arm.CodeConflict, "another goldsmith serve has the data directory %s", cfg.Data)
 	}
+	if err := upkeep.Sweep(s.scratch()); err != nil {
+		return nil, arm.Errorf(arm.CodeInternal, "remove what the last service left: %w", err)
+	}
 	listen := cfg.Settings.Listen
 	if listen == "" {
 		listen = DefaultListen
@@ -128,6 +132,9 @@ func New(ctx context.Context, cfg Config) (_ *Server, err error) {
 	}
 	return s, nil
 }
+
+// scratch is where files are made on their way to a client.
+func (s *Server) scratch() string { return filepath.Join(s.cfg.Data, "downloads") }
 
 // aliases are the addresses that clients on this host may have used.
 func (s *Server) aliases(port string) []string {
@@ -236,7 +243,9 @@ func (s *Server) Close() error {
 		}
 	}
 	if s.access != nil { // the engine's, which goes on
-		errs = append(errs, s.access.Flush(context.Background()))
+		ctx, done := context.WithTimeout(context.Background(), stopTimeout)
+		errs = append(errs, s.access.Flush(ctx))
+		done()
 	}
 	if s.lock != nil {
 		errs = append(errs, s.lock.Close())
@@ -269,10 +278,10 @@ func (s *Server) compose(settings store.Settings) error {
 		return err
 	}
 	s.handler = s.observe(map[string]http.Handler{
-		areaOperations: slowClients(s.operations(), bodyPatience),
-		areaSignIn:     slowClients(s.tenant.Handler(), bodyPatience),
-		areaStorage:    slowClients(s.storageHandler(settings), 0),
-		areaManagement: slowClients(s.api, bodyPatience),
+		areaOperations: slowClients(s.operations(), 0),
+		areaSignIn:     slowClients(s.tenant.Handler(), 0),
+		areaStorage:    slowClients(s.storageHandler(settings), leastRate),
+		areaManagement: slowClients(s.api, 0),
 	})
 	return nil
 }

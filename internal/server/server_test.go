@@ -6,7 +6,9 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -206,10 +208,25 @@ func TestFirstStartAndTheNext(t *testing.T) {
 
 func TestOneServiceForADirectory(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
+	export := filepath.Join(data, "downloads", "export-1", "image.vhd")
+	write := func() {
+		t.Helper()
+		if err := errors.Join(os.MkdirAll(filepath.Dir(export), 0o700), os.WriteFile(export, nil, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write()
 	s := start(t, data, Settings{})
+	if _, err := os.Stat(filepath.Dir(export)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("what a dead service left: %v", err)
+	}
+	write()
 	_, err := New(t.Context(), Config{Data: data, Engine: s.cfg.Engine, Log: s.cfg.Log, Metrics: NewMetrics(s.cfg.Log), Settings: Settings{Listen: "127.0.0.1:0"}})
 	if !arm.IsCode(err, arm.CodeConflict) {
 		t.Errorf("a second service: %v", err)
+	}
+	if _, err := os.Stat(export); err != nil {
+		t.Errorf("the second service removed what the first works on: %v", err)
 	}
 	busy := filepath.Join(t.TempDir(), "data")
 	lab := buildtest.Open(t, busy)

@@ -17,16 +17,18 @@ const (
 // that is no disk: many small pieces do not make it longer.
 const bodyPatience = 30 * time.Second
 
-// slowClients ends connections of clients that stop reading or sending. If whole
-// is not 0, the content of a request must be there within that time.
-func slowClients(next http.Handler, whole time.Duration) http.Handler {
+// leastRate is how many bytes of a disk or another blob must arrive in a second,
+// on the average since the request began, beyond bodyPatience.
+const leastRate = 4 << 10
+
+// slowClients ends connections of clients that stop reading or sending. The
+// content of a request must be there within bodyPatience; if rate is not 0, every
+// rate bytes of it that have come are worth another second.
+func slowClients(next http.Handler, rate int64) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		control := http.NewResponseController(w)
 		if r.Body != nil && r.Body != http.NoBody {
-			body := &patientBody{ReadCloser: r.Body, control: control}
-			if whole > 0 {
-				body.by = time.Now().Add(whole)
-			}
+			body := &patientBody{ReadCloser: r.Body, control: control, rate: rate, by: time.Now().Add(bodyPatience)}
 			// Also for content that nobody reads: the HTTP server takes in some of what is
 			// left before it sends the answer.
 			body.wait()
@@ -40,13 +42,14 @@ func slowClients(next http.Handler, whole time.Duration) http.Handler {
 type patientBody struct {
 	io.ReadCloser
 	control *http.ResponseController
-	by      time.Time // when all of it must be there; zero for no such time
+	by      time.Time // when all of it must be there
+	rate    int64     // bytes that move by on by a second, 0 for none
 }
 
 // wait sets the time until which the connection waits for more.
 func (b *patientBody) wait() {
 	deadline := time.Now().Add(readPatience)
-	if !b.by.IsZero() && b.by.Before(deadline) {
+	if b.by.Before(deadline) {
 		deadline = b.by
 	}
 	// Where deadlines are not supported the server's other limits hold.
@@ -56,6 +59,9 @@ func (b *patientBody) wait() {
 func (b *patientBody) Read(p []byte) (int, error) {
 	b.wait()
 	n, err := b.ReadCloser.Read(p)
+	if b.rate > 0 {
+		b.by = b.by.Add(time.Duration(n) * time.Second / time.Duration(b.rate))
+	}
 	if err == io.EOF {
 		// The request may last. After any other error the time stays over, so that the
 		// server does not wait for the rest.

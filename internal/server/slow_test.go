@@ -41,8 +41,9 @@ func (p *pipes) dial() net.Conn {
 }
 
 // slowScene serves, on the test's time, a handler that reads the request's content
-// unless its path is /unread, and answers with as much as its path asks for.
-func slowScene(t *testing.T, test func(*pipes)) {
+// unless its path is /unread, and answers with as much as its path asks for. Every
+// rate bytes of content win their sender a second.
+func slowScene(t *testing.T, rate int64, test func(*pipes)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		p := &pipes{conns: make(chan net.Conn), closed: make(chan struct{})}
@@ -58,7 +59,7 @@ func slowScene(t *testing.T, test func(*pipes)) {
 				// A reader who takes nothing is an error here; there is nobody to tell.
 				_, _ = io.WriteString(w, strings.Repeat("x", 1<<20))
 			}
-		}), bodyPatience))
+		}), rate))
 		done := make(chan error, 1)
 		go func() { done <- server.Serve(p) }()
 		test(p)
@@ -88,6 +89,7 @@ func TestSlowClientsAreCutOff(t *testing.T) {
 	for name, tt := range map[string]struct {
 		head, piece string
 		every       time.Duration
+		rate        int64
 		after       time.Duration // what the client has at most
 		status      int           // 0 for none
 	}{
@@ -97,12 +99,18 @@ func TestSlowClientsAreCutOff(t *testing.T) {
 		"a body by and by": {
 			head: "POST /" + post, piece: "x", every: 7 * time.Second, after: bodyPatience, status: http.StatusRequestTimeout,
 		},
+		"a blob by and by": {
+			head: "POST /" + post, piece: "x", every: 7 * time.Second, rate: 1, after: bodyPatience + 5*time.Second, status: http.StatusRequestTimeout,
+		},
+		"a slow blob that is fast enough": {
+			head: "POST /" + post, piece: strings.Repeat("x", 10), every: 7 * time.Second, rate: 1, after: 100*7*time.Second + headerTimeout, status: http.StatusOK,
+		},
 		"a body that nobody reads": {
 			head: "POST /unread" + post, piece: "x", every: 7 * time.Second, after: bodyPatience, status: http.StatusOK,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			slowScene(t, func(p *pipes) {
+			slowScene(t, tt.rate, func(p *pipes) {
 				began := time.Now()
 				c := p.dial()
 				ended := make(chan struct{})
@@ -145,7 +153,7 @@ func TestSlowClientsAreCutOff(t *testing.T) {
 
 // A client that does not take its answer loses the connection.
 func TestSlowReadersAreCutOff(t *testing.T) {
-	slowScene(t, func(p *pipes) {
+	slowScene(t, 0, func(p *pipes) {
 		began := time.Now()
 		c := p.dial()
 		if _, err := io.WriteString(c, "GET /large HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {

@@ -71,15 +71,32 @@ func (u upkeep) export(ctx context.Context, r *armapi.Request) (armapi.Response,
 	if err := os.MkdirAll(u.scratch, 0o700); err != nil {
 		return armapi.Response{}, arm.Errorf(arm.CodeInternal, "make room for an export: %w", err)
 	}
-	dir, err := os.MkdirTemp(u.scratch, "export-")
+	dir, err := os.MkdirTemp(u.scratch, exportPrefix)
 	if err != nil {
 		return armapi.Response{}, arm.Errorf(arm.CodeInternal, "make room for an export: %w", err)
 	}
 	f, err := u.exported(ctx, i, filepath.Join(dir, name))
-	if err != nil {
-		return armapi.Response{}, errors.Join(err, os.RemoveAll(dir))
+	// The open file needs no name: it goes with whoever reads it.
+	if err = errors.Join(err, os.RemoveAll(dir)); err != nil {
+		if f != nil {
+			err = errors.Join(err, f.Close())
+		}
+		return armapi.Response{}, err
 	}
-	return file(f, func() error { return os.RemoveAll(dir) })
+	return file(f)
+}
+
+// exportPrefix begins the names of the directories of exports that are being made.
+const exportPrefix = "export-"
+
+// Sweep removes from the directory scratch what exports of a process that died
+// left. No service may be running.
+func Sweep(scratch string) error {
+	left, err := filepath.Glob(filepath.Join(scratch, exportPrefix+"*"))
+	for _, dir := range left {
+		err = errors.Join(err, os.RemoveAll(dir))
+	}
+	return err
 }
 
 func (u upkeep) exported(ctx context.Context, i build.Image, path string) (*os.File, error) {
@@ -89,15 +106,15 @@ func (u upkeep) exported(ctx context.Context, i build.Image, path string) (*os.F
 	return os.Open(path)
 }
 
-// file answers with a file as long as it is now, and gives it back with done.
-func file(f *os.File, done func() error) (armapi.Response, error) {
+// file answers with a file as long as it is now, and closes it.
+func file(f *os.File) (armapi.Response, error) {
 	info, err := f.Stat()
 	if err != nil {
-		return armapi.Response{}, errors.Join(err, f.Close(), done())
+		return armapi.Response{}, errors.Join(err, f.Close())
 	}
 	return armapi.Response{Status: http.StatusOK, Stream: func(w http.ResponseWriter) error {
 		_, err := io.CopyN(w, f, info.Size())
-		return errors.Join(err, f.Close(), done())
+		return errors.Join(err, f.Close())
 	}}.With("Content-Type", "application/octet-stream").With("Content-Length", strconv.FormatInt(info.Size(), 10)), nil
 }
 
@@ -151,5 +168,5 @@ func (u upkeep) console(ctx context.Context, r *armapi.Request) (armapi.Response
 	if err != nil {
 		return armapi.Response{}, arm.Errorf(arm.CodeInternal, "read the console: %w", err)
 	}
-	return file(f, func() error { return nil })
+	return file(f)
 }
