@@ -29,7 +29,7 @@ bin/goldsmith: $(HELPER) $(PROXY) FORCE
 $(HELPER): $(shell find internal/provision -name '*.go' -not -name '*_test.go') go.sum
 	@go generate ./internal/provision
 
-$(PROXY): $(shell find internal/proxyvm -name '*.go' -not -name '*_test.go') go.sum
+$(PROXY): $(shell find internal/proxyvm internal/machine/cloudkernel -name '*.go' -not -name '*_test.go') go.sum
 	@go generate ./internal/proxyvm
 
 packages: ## install the Debian packages that a build host lacks

@@ -22,9 +22,10 @@ import (
 )
 
 // A real proxy VM, booted and restored from a saved state, is found healthy,
-// carries the builder's connection, and is the build VM's way out.
+// carries the builder's connection, and is the build VM's way out; the one of a
+// build VM that is declared Windows does so on the ports of Windows.
 func TestProxyVM(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	installation, err := qemu.Find(qemu.Installation{})
 	if err != nil {
@@ -73,21 +74,21 @@ func TestProxyVM(t *testing.T) {
 	if err := saved.Save(ctx, state); err != nil {
 		t.Fatal(err)
 	}
-	t.Run("restored", func(t *testing.T) {
-		deployment(ctx, t, func(ctx context.Context, n *network.Private) (machine.Machine, error) {
-			wire, err := n.AttachProxy(ctx)
-			if err != nil {
-				return nil, err
-			}
-			s := spec()
-			s.RAMFile = ram
-			m, err := h.Restore(ctx, s, state)
-			if err != nil {
-				return nil, err
-			}
-			return m, m.PlugNIC(ctx, machine.NIC{MAC: network.ProxyMAC, Conn: wire})
-		})
-	})
+	restore := func(ctx context.Context, n *network.Private) (machine.Machine, error) {
+		wire, err := n.AttachProxy(ctx)
+		if err != nil {
+			return nil, err
+		}
+		s := spec()
+		s.RAMFile = ram
+		m, err := h.Restore(ctx, s, state)
+		if err != nil {
+			return nil, err
+		}
+		return m, m.PlugNIC(ctx, machine.NIC{MAC: network.ProxyMAC, Conn: wire})
+	}
+	t.Run("restored", func(t *testing.T) { deployment(ctx, t, restore) })
+	t.Run("declared Windows", func(t *testing.T) { declaredWindows(ctx, t, h, restore) })
 	if t.Failed() {
 		text, _ := os.ReadFile(filepath.Join(dir, "console"))
 		t.Logf("console:\n%s", text)
