@@ -147,6 +147,14 @@ func (x *exchange) serve(ctx context.Context) (Response, error) {
 	if err != nil {
 		return Response{}, x.unauthenticated(err)
 	}
+	return x.admit(ctx, t, caller, false)
+}
+
+// admit takes a request of a known caller on: to its handler, or, when it is only
+// tried, to where its handler would begin.
+func (x *exchange) admit(ctx context.Context, t target, caller Caller, try bool) (Response, error) {
+	a := x.api
+	var err error
 	if err := checkVersion(x.version); err != nil {
 		return Response{}, err
 	}
@@ -169,6 +177,9 @@ func (x *exchange) serve(ctx context.Context) (Response, error) {
 	}
 	if narrow {
 		ctx = withReader(ctx, r)
+	}
+	if try {
+		return Response{}, nil
 	}
 	return x.route.handle(ctx, r)
 }

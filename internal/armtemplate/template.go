@@ -1,6 +1,7 @@
 package armtemplate
 
 import (
+	"strconv"
 	"strings"
 
 	"goldsmith/internal/arm"
@@ -188,4 +189,9 @@ func (t *Template) Secrets() []string {
 		}
 	}
 	return out
+}
+
+// Hash is a number that equal templates share.
+func (t *Template) Hash() string {
+	return strconv.FormatUint(murmur([]byte(canonical(t.root))), 10)
 }

@@ -27,6 +27,8 @@ func (s *Server) providers(settings store.Settings) []armapi.Provider {
 		BlobEndpoint:  func(account string) string { return "https://" + account + ".blob." + s.settings.StorageSuffix + "/" },
 		PrincipalType: principalType,
 		Register:      func(ctx context.Context, namespace string) error { return s.api.SetRegistered(ctx, namespace, true) },
+		Call:          func(ctx context.Context, c armapi.Call) (armapi.Answer, error) { return s.api.Call(ctx, c) },
+		StorageSuffix: s.settings.StorageSuffix,
 		Deleting:      []func(context.Context, string) error{s.cfg.Engine.DeleteGroup},
 	})...)
 }

@@ -63,6 +63,7 @@ func serve(t *testing.T) client {
 			Subscription: subscription, Tenant: tenant, Store: db.Resources(), Blobs: blobs,
 			BlobEndpoint: func(account string) string { return "https://" + account + ".blob.local.test/" },
 			Register:     func(ctx context.Context, ns string) error { return api.SetRegistered(ctx, ns, true) },
+			Call:         func(ctx context.Context, c armapi.Call) (armapi.Answer, error) { return api.Call(ctx, c) },
 		}),
 	})
 	if err != nil {

@@ -135,7 +135,7 @@ func (d *Door) Follow(a Answer) Answer {
 		path := strings.TrimPrefix(link, "https://door.test")
 		for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); runtime.Gosched() {
 			got := d.Do("GET", path, "")
-			if got.Status != http.StatusAccepted && got.Field("status") != armapi.InProgress {
+			if got.Status != http.StatusAccepted && got.Field("status") != armapi.InProgress && got.Field("status") != "Running" {
 				return got
 			}
 		}

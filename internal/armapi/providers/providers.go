@@ -7,6 +7,7 @@ import (
 	"goldsmith/internal/armapi"
 	"goldsmith/internal/armapi/authorization"
 	"goldsmith/internal/armapi/compute"
+	"goldsmith/internal/armapi/deployments"
 	"goldsmith/internal/armapi/identity"
 	"goldsmith/internal/armapi/network"
 	"goldsmith/internal/armapi/resources"
@@ -27,6 +28,11 @@ type Config struct {
 	// Register registers a namespace: API.SetRegistered of the front door that
 	// the providers plug into.
 	Register func(ctx context.Context, namespace string) error
+	// Call makes a request within the service: API.Call of the same front door. nil
+	// leaves deployments out.
+	Call func(context.Context, armapi.Call) (armapi.Answer, error)
+	// StorageSuffix ends the addresses of storage accounts.
+	StorageSuffix string
 	// Deleting are called before a group is deleted; see resources.Config.
 	Deleting []func(ctx context.Context, groupID string) error
 }
@@ -48,6 +54,11 @@ func All(c Config) []armapi.Provider {
 		network.Provider(c.Store),
 		storage.Provider(storage.Config{Store: c.Store, Blobs: c.Blobs, Endpoint: c.BlobEndpoint}),
 	)
+	if c.Call != nil {
+		all = append(all, deployments.Provider(deployments.Config{
+			Subscription: c.Subscription, Tenant: c.Tenant, Store: c.Store, Call: c.Call, StorageSuffix: c.StorageSuffix,
+		}))
+	}
 	for _, ns := range empty {
 		all = append(all, armapi.Provider{Namespace: ns, MustRegister: true})
 	}
