@@ -74,10 +74,14 @@ func main() {
 		streamChild(size)
 		return
 	}
+	if mtu := os.Getenv(switchEnv); mtu != "" {
+		switchChild(mtu)
+		return
+	}
 	letters := flag.String("scenarios", "CNLMFPXRB", "scenarios to run, by letter; none leaves them out")
 	rivals := flag.String("rivals", "", "rivals beside, of packer,packer-tuned,packer-staged,virt-customize")
 	data := flag.String("data", "", "data directory for the scenarios, which keeps its booted base; a new one by default")
-	parts := flag.String("parts", "builds,exports,service,streaming,frontdoor,load", "what to measure beside the scenarios")
+	parts := flag.String("parts", "builds,exports,service,streaming,frontdoor,load,network", "what to measure beside the scenarios")
 	runs := flag.Int("n", 3, "warm builds, and rounds of exports")
 	size := flag.Int64("stream", 10<<30, "bytes of the disk that is streamed to measure memory; 0 leaves it out")
 	out := flag.String("o", "bench/results.json", "file for the figures")
@@ -115,6 +119,7 @@ func measure(ctx context.Context, o options) (err error) {
 		{"streaming", func() error { return streaming(ctx, r, work, o.stream) }},
 		{"load", func() error { return loaded(ctx, r, o.binary, work) }},
 		{"frontdoor", func() error { return frontDoor(ctx, r) }},
+		{"network", func() error { return networks(ctx, r, work, o.runs) }},
 		{"", func() error { return scenarios(ctx, r, o, filepath.Join(work, "scenarios")) }},
 	} {
 		if part.name != "" && !strings.Contains(o.parts, part.name) {
