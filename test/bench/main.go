@@ -81,7 +81,7 @@ func main() {
 	letters := flag.String("scenarios", "CNLMFPXRB", "scenarios to run, by letter; none leaves them out")
 	rivals := flag.String("rivals", "", "rivals beside, of packer,packer-tuned,packer-staged,virt-customize")
 	data := flag.String("data", "", "data directory for the scenarios, which keeps its booted base; a new one by default")
-	parts := flag.String("parts", "builds,exports,service,streaming,frontdoor,load,network", "what to measure beside the scenarios")
+	parts := flag.String("parts", "builds,exports,captures,service,streaming,frontdoor,load,network", "what to measure beside the scenarios")
 	runs := flag.Int("n", 3, "warm builds, and rounds of exports")
 	size := flag.Int64("stream", 10<<30, "bytes of the disk that is streamed to measure memory; 0 leaves it out")
 	out := flag.String("o", "bench/results.json", "file for the figures")
@@ -115,6 +115,7 @@ func measure(ctx context.Context, o options) (err error) {
 	}{
 		{"builds", func() error { return builds(ctx, r, o.binary, work, o.runs) }},
 		{"exports", func() error { return exports(ctx, r, work, max(o.runs, 5)) }},
+		{"captures", func() error { return captures(ctx, r, work, max(o.runs, 5)) }},
 		{"service", func() error { return service(ctx, r, o.binary, work, o.runs) }},
 		{"streaming", func() error { return streaming(ctx, r, work, o.stream) }},
 		{"load", func() error { return loaded(ctx, r, o.binary, work) }},
