@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"goldsmith/internal/arm"
+	"goldsmith/internal/build"
 	"goldsmith/internal/event"
 )
 
@@ -86,8 +87,8 @@ func TestBaseThatNeverBoots(t *testing.T) {
 	contains(t, h.must(t, "runs", "console", last.ID), "BdsDxe: ")
 }
 
-// TestFullDisk runs out of space on the host: while the base is unpacked, and
-// while the guest writes.
+// TestFullDisk runs out of space on the host: while the base is unpacked, while a
+// guest's memory is saved, and while the guest writes.
 func TestFullDisk(t *testing.T) {
 	t.Run("new data directory", func(t *testing.T) {
 		data := t.TempDir()
@@ -107,7 +108,7 @@ func TestFullDisk(t *testing.T) {
 		}
 	})
 	t.Run("during a step", func(t *testing.T) {
-		h := shared(t)
+		h := shared(t).copied(t) // the layer that it seals goes with the small file system
 		left := filepath.Join(t.TempDir(), "left")
 		layers, kept := filepath.Join(h.data, "layers"), t.TempDir()
 		full := host{data: h.data, wrap: inMounts(`
@@ -120,16 +121,29 @@ func TestFullDisk(t *testing.T) {
 			"$@" || code=$?
 			for l in ` + layers + `/*; do test -e ` + kept + `/${l##*/} || echo $l; done >` + left)}
 		tmpl := h.template(t, templateSpec{Name: "vm-full", Customize: []step{
+			// Long enough that its memory is to be saved, which does not fit.
+			shell("work", "timeout 4 sha256sum /dev/zero || true"),
 			shell("fill", "head -c 400M /dev/urandom >fill; sync; echo filled"),
 		}})
 		p := full.build(t, tmpl)
 		p.ends(t, 1)
+		lost := p.await(t, func(e event.Event) bool {
+			return e.Kind == event.Warning && strings.Contains(e.Text, "memory was not saved")
+		})
+		contains(t, lost.Text, "No space left on device")
 		end := p.await(t, ofKind(event.RunFinished))
 		if end.Err == nil || end.Err.Code != arm.CodeNoSpace || end.Err.Hint == "" {
 			t.Errorf("the end is %+v, want code %s and a hint", end.Err, arm.CodeNoSpace)
 		}
-		if names := readAll(t, left); names != "" {
-			t.Errorf("left behind:\n%s", names)
+		// The step before is sealed and stays: a build with more room goes on from it.
+		sealed := ""
+		for _, l := range list[[]build.CachedLayer](t, h, "cache", "list") {
+			if l.Run == p.run(t) {
+				sealed += filepath.Join(layers, l.ID) + "\n"
+			}
+		}
+		if names := readAll(t, left); names != sealed || strings.Count(names, "\n") != 1 {
+			t.Errorf("left behind:\n%swant one sealed layer:\n%s", names, sealed)
 		}
 		h.checkUndone(t, p.run(t))
 	})

@@ -77,6 +77,23 @@ func TestStepCache(t *testing.T) {
 	h.must(t, "debug", failing.run(t), "--drop")
 }
 
+// goesOnThere changes the last step of a template that was built on a network of the
+// user's: the guest is restored as it was after the steps before, into a network of
+// the new build's that looks the same to it.
+func (h host) goesOnThere(t *testing.T, path string) {
+	t.Helper()
+	edit(t, path, "echo waiting; sleep 600", "ip -4 -brief address; timeout 20 bash -c 'exec 3<>/dev/tcp/db.corp/5432; head -n1 <&3'; echo gone on; sleep 600")
+	p := h.rebuild(t, path, archiveEgress(t)...)
+	p.await(t, deciding("restored the state after step"))
+	p.await(t, saying("gone on"))
+	if got := p.cachedSteps(); !strings.HasPrefix(got, "up") {
+		t.Errorf("cached: %q\n%s", got, p.plain(t))
+	}
+	contains(t, p.text(3), "10.77.0.7/24", "database")
+	p.interruptAndWait(t)
+	h.checkUndone(t, p.run(t))
+}
+
 // TestVerifyCache builds from the cache and cold, and finds no difference.
 func TestVerifyCache(t *testing.T) {
 	h := shared(t).copied(t)

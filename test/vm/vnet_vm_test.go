@@ -129,6 +129,7 @@ func TestExistingNetwork(t *testing.T) {
 	// Two builds of one network at once: each has its addresses, and neither sees
 	// the other.
 	p := h.build(t, proxied, archiveEgress(t)...)
+	p.await(t, deciding("restored the booted base"))
 	p.await(t, saying("up"))
 	contains(t, p.text(1), "10.77.0.7/24", "default via 10.77.0.6")
 	q := h.build(t, isolated, archiveEgress(t)...)
@@ -161,6 +162,7 @@ func TestExistingNetwork(t *testing.T) {
 	q.interruptAndWait(t)
 	h.checkUndone(t, q.run(t))
 
+	h.goesOnThere(t, proxied)
 	losesItsProxy(t, h, siloed, insideSilo)
 
 	// The checklist stops the next one before a machine.
