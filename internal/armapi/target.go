@@ -56,6 +56,7 @@ func splitTarget(segments []string) (target, error) {
 		return target{}, arm.Errorf(codeInvalidURI, "the path names no resource")
 	}
 	t := target{namespace: resourcesNamespace}
+	named := false // the provider stands in the path
 	rest := segments
 	// Pairs of type and name make an id, so a provider stands at an even place.
 	for i := (len(segments) - 1) / 2 * 2; i >= 0; i -= 2 {
@@ -65,7 +66,7 @@ func splitTarget(segments []string) (target, error) {
 		if i >= 2 && strings.EqualFold(segments[i-2], "providers") && strings.EqualFold(segments[i-1], featuresNamespace) {
 			continue // "Microsoft.Features/providers/NS/features/F" is one type
 		}
-		t.namespace, rest = segments[i+1], segments[i+2:]
+		t.namespace, rest, named = segments[i+1], segments[i+2:], true
 		if i > 0 {
 			t.scope = "/" + strings.Join(segments[:i], "/")
 		}
@@ -78,7 +79,7 @@ func splitTarget(segments []string) (target, error) {
 		}
 	}
 	t.odd = len(rest)%2 == 1
-	if t.namespace != resourcesNamespace || t.scope != "" || len(t.types) == 0 {
+	if named || len(t.types) == 0 {
 		return t, nil
 	}
 	if !strings.EqualFold(t.types[0], "subscriptions") && !strings.EqualFold(t.types[0], "providers") && !strings.EqualFold(t.types[0], "tenants") {

@@ -10,6 +10,7 @@ import (
 	"goldsmith/internal/arm"
 	"goldsmith/internal/armapi"
 	"goldsmith/internal/armapi/filter"
+	"goldsmith/internal/armtemplate"
 	"goldsmith/internal/resource"
 )
 
@@ -283,4 +284,17 @@ func (p *provider) status(ctx context.Context, r *armapi.Request) (armapi.Respon
 		out["error"] = op.Fault
 	}
 	return armapi.Poll(out), nil
+}
+
+// hash answers POST /providers/Microsoft.Resources/calculateTemplateHash.
+func hash(_ context.Context, r *armapi.Request) (armapi.Response, error) {
+	n, err := r.Tree()
+	if err != nil {
+		return armapi.Response{}, err
+	}
+	t, err := armtemplate.FromNode(n)
+	if err != nil {
+		return armapi.Response{}, err
+	}
+	return armapi.OK(map[string]string{"minifiedTemplate": string(n.Append(nil)), "templateHash": t.Hash()}), nil
 }

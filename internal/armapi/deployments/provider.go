@@ -58,7 +58,8 @@ func Provider(c Config) armapi.Provider {
 	p := &provider{Config: c, cancels: map[string]context.CancelCauseFunc{}, secrets: map[string]*jsontree.Node{}}
 	const pattern = `[-\w._()]{1,64}`
 	const places = armapi.InGroup | armapi.InSubscription
-	out := armapi.Provider{Namespace: "Microsoft.Resources", Works: map[string]armapi.Work{workKind: p.work}}
+	out := armapi.Provider{Namespace: "Microsoft.Resources", Works: map[string]armapi.Work{workKind: p.work},
+		Actions: map[string]armapi.Action{"calculateTemplateHash": {Handle: hash, Open: true}}}
 	main := armapi.Type{Name: "deployments", Place: places, Versions: versions, Lenient: true, Pattern: pattern}
 	operations := armapi.Type{Name: "deployments/operations", Place: places, Versions: versions, Get: p.getOperation, List: p.listOperations}
 	p.fill(&main)

@@ -16,6 +16,7 @@ import (
 
 	"goldsmith/internal/arm"
 	"goldsmith/internal/armapi"
+	"goldsmith/internal/armapi/deployments"
 	"goldsmith/internal/armapi/imagebuilder"
 	"goldsmith/internal/armapi/upkeep"
 	"goldsmith/internal/build/buildtest"
@@ -67,7 +68,11 @@ func Over(l *buildtest.Lab) *Door {
 		Authorize: func(_ context.Context, a armapi.Access) (bool, error) {
 			return a.Caller.ObjectID == Admin || d.Allow != nil && d.Allow(a), nil
 		},
-		Providers: append(imagebuilder.Providers(l.Engine), upkeep.Provider(l.Engine, filepath.Join(l.Data, "downloads"))),
+		Providers: append(imagebuilder.Providers(l.Engine), upkeep.Provider(l.Engine, filepath.Join(l.Data, "downloads")),
+			deployments.Provider(deployments.Config{
+				Subscription: l.Engine.Subscription(), Tenant: Tenant, Store: l.Engine.Resources(),
+				Call: func(ctx context.Context, c armapi.Call) (armapi.Answer, error) { return d.API.Call(ctx, c) },
+			})),
 	})
 	if err != nil {
 		l.Fatal(err)
