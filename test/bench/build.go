@@ -42,6 +42,7 @@ type built struct {
 	total     float64
 	published float64 // until the last reference
 	cached    int     // steps that did not run
+	booted    bool    // it booted the base, for later builds
 	peak      float64 // MB of the program itself
 }
 
@@ -156,6 +157,8 @@ func build(ctx context.Context, binary, data, file string, flags ...string) (bui
 			}
 		case event.StepCached:
 			b.cached++
+		case event.Decision:
+			b.booted = b.booted || strings.HasPrefix(e.Text, "booting ")
 		case event.StepFinished:
 			b.steps[e.StepName] = e.Elapsed.Seconds()
 		case event.Result:

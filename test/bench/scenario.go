@@ -54,8 +54,10 @@ func scenarios(ctx context.Context, r *report, o options, work string) error {
 	if err != nil {
 		return err
 	}
-	b.booting = peak(samples, 1, first.firstAt)
-	b.add("C first build of a base", "", first)
+	if first.booted {
+		b.booting = peak(samples, 1, first.firstAt)
+		b.add("C first build of a base", "", first)
+	}
 	for range b.runs {
 		for _, s := range []struct {
 			letter string
