@@ -180,6 +180,17 @@ func (t *Template) checkResources() error {
 // Node is the template as it was read.
 func (t *Template) Node() *jsontree.Node { return t.root }
 
+// Parameter is the type of a parameter, as "String"; ok is false when the template
+// has no such parameter. Names compare in any case.
+func (t *Template) Parameter(name string) (typ string, ok bool) {
+	for _, p := range t.parameters {
+		if strings.EqualFold(p.name, name) {
+			return types[strings.ToLower(p.typ)], true
+		}
+	}
+	return "", false
+}
+
 // Secrets are the names of the parameters whose values must not be shown.
 func (t *Template) Secrets() []string {
 	var out []string

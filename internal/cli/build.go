@@ -13,7 +13,6 @@ import (
 	"goldsmith/internal/build"
 	"goldsmith/internal/event"
 	"goldsmith/internal/image/contents"
-	"goldsmith/internal/imagetemplate"
 	"goldsmith/internal/run"
 )
 
@@ -110,7 +109,10 @@ func (a *app) build(ctx context.Context, path string, flags buildFlags) error {
 		if err != nil {
 			return err
 		}
-		res := imagetemplate.Parse(file.body, options)
+		res, err := flags.template.parse(file, options, localPlace(ctx, e, flags.group))
+		if err != nil {
+			return err
+		}
 		if err := WriteProblems(a.env.Stderr, FormatTable, file.path, res.Problems); err != nil {
 			return err
 		}

@@ -111,12 +111,15 @@ func (a *app) checkTemplate(ctx context.Context, path string, flags checkFlags) 
 }
 
 // parseForCheck parses a template; with --strict its warnings are errors.
-func (a *app) parseForCheck(file templateFile, flags checkFlags, subscription string) (imagetemplate.Result, error) {
-	options, err := flags.template.options(subscription, false)
+func (a *app) parseForCheck(file templateFile, flags checkFlags, at place) (imagetemplate.Result, error) {
+	options, err := flags.template.options(at.subscription, false)
 	if err != nil {
 		return imagetemplate.Result{}, err
 	}
-	res := imagetemplate.Parse(file.body, options)
+	res, err := flags.template.parse(file, options, at)
+	if err != nil {
+		return imagetemplate.Result{}, err
+	}
 	if err := WriteProblems(a.env.Stderr, FormatTable, file.path, res.Problems); err != nil {
 		return res, err
 	}
@@ -134,7 +137,7 @@ func (a *app) checkExports(file templateFile, flags checkFlags) error {
 	if flags.roles == "" || flags.assignments == "" {
 		return arm.Errorf(arm.CodeUsage, "--roles and --assignments go together")
 	}
-	parsed, err := a.parseForCheck(file, flags, "")
+	parsed, err := a.parseForCheck(file, flags, placeOf("", flags.group))
 	if err != nil {
 		return err
 	}

@@ -24,14 +24,14 @@ func (a *app) judge(ctx context.Context, file templateFile, flags checkFlags) (*
 	}
 	j := new(judgement)
 	if r != nil {
-		res, err := a.parseForCheck(file, flags, r.subscription)
+		res, err := a.parseForCheck(file, flags, remotePlace(ctx, r, flags.group))
 		if err != nil {
 			return nil, err
 		}
 		return j, judgeAt(ctx, r, res, flags.group, firstOf(flags.name, file.name(res.Template)), j)
 	}
 	return j, a.withEngine(ctx, func(e *build.Engine) error {
-		res, err := a.parseForCheck(file, flags, e.Subscription())
+		res, err := a.parseForCheck(file, flags, localPlace(ctx, e, flags.group))
 		if err != nil {
 			return err
 		}

@@ -36,7 +36,10 @@ func (a *app) buildAt(ctx context.Context, r *remote, file templateFile, flags b
 	if err != nil {
 		return err
 	}
-	res := imagetemplate.Parse(file.body, options)
+	res, err := flags.template.parse(file, options, remotePlace(ctx, r, flags.group))
+	if err != nil {
+		return err
+	}
 	if err := WriteProblems(a.env.Stderr, FormatTable, file.path, res.Problems); err != nil {
 		return err
 	}

@@ -22,11 +22,13 @@ const maxTemplate = 64 << 20
 // templateFlags say how to read a template file.
 type templateFlags struct {
 	set        []string
+	parameters string // file
 	apiVersion string
 }
 
 func (f *templateFlags) register(flags *pflag.FlagSet) {
-	flags.StringArrayVar(&f.set, "set", nil, "fill the placeholder <NAME> with VALUE (NAME=VALUE, repeatable)")
+	flags.StringArrayVar(&f.set, "set", nil, "fill the placeholder <NAME>, or a deployment template's parameter NAME, with VALUE (NAME=VALUE, repeatable)")
+	flags.StringVar(&f.parameters, "parameters", "", "take the parameters of a deployment template from FILE")
 	flags.StringVar(&f.apiVersion, "api-version", "", "API version of the template (default its apiVersion)")
 }
 
@@ -101,7 +103,10 @@ func (a *app) validateCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			res := imagetemplate.Parse(file.body, options)
+			res, err := flags.parse(file, options, placeOf("", ""))
+			if err != nil {
+				return err
+			}
 			if err := WriteProblems(a.env.Stdout, format, file.path, res.Problems); err != nil {
 				return err
 			}

@@ -21,7 +21,7 @@ func refuseDocument(n *jsontree.Node, r *report) bool {
 	resources := n.Fold("resources")
 	switch {
 	case strings.Contains(schema, "deploymenttemplate"), resources != nil && resources.Kind == jsontree.Array:
-		r.fail(root, arm.CodeNotSupported, "deployment templates with expressions are not supported yet; "+
+		r.fail(root, arm.CodeNotSupported, "this is a deployment template, not an image template; "+
 			"pass the image template resource's body")
 	case strings.Contains(schema, "deploymentparameters"):
 		r.fail(root, arm.CodeNotSupported, "this is the parameters file of a deployment, not an image template; "+
@@ -74,12 +74,11 @@ func refuseExpressions(n *jsontree.Node, f *filling, r *report) {
 	walk(&trail{node: n})
 	if first != nil {
 		r.fail(*first, arm.CodeNotSupported, "this is an expression of a deployment template (the first of %d), "+
-			"and those are not supported yet: write its value", count)
+			"whose value is known only where the template is deployed: write its value", count)
 	}
 	for _, m := range n.Members {
 		if contains(deploymentOnly, m.Key) {
-			r.fail(rootPlace(n).key(m), arm.CodeNotSupported, "'%s' belongs to a deployment template, "+
-				"and those are not supported yet: remove it", m.Key)
+			r.fail(rootPlace(n).key(m), arm.CodeNotSupported, "'%s' belongs to a deployment template: remove it", m.Key)
 		}
 	}
 }

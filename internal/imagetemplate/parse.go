@@ -16,12 +16,19 @@ var limits = jsontree.Limits{Bytes: 4 << 20, Depth: 100, Key: 4096, Values: 100_
 // everything that is wrong with them. It never fails otherwise: a Template is
 // there exactly when no Problem is an error.
 func Parse(file []byte, o Options) Result {
-	report := &report{}
 	root, err := jsontree.Parse(file, limits)
 	if err != nil {
+		report := &report{}
 		report.add(brokenJSON(file, err))
 		return Result{Problems: report.sorted()}
 	}
+	return ParseNode(root, o)
+}
+
+// ParseNode is Parse of a body that was read already, like the one that the
+// evaluation of a deployment template leaves. It changes root.
+func ParseNode(root *jsontree.Node, o Options) Result {
+	report := &report{}
 	if root.Kind != jsontree.Object {
 		report.fail(rootPlace(root), arm.CodeInvalidJSON, "an image template is a JSON object, not %s", root.Kind)
 		return Result{Problems: report.sorted()}
@@ -59,7 +66,7 @@ func brokenJSON(file []byte, err error) Problem {
 	if e.TooLarge {
 		p.Code = arm.CodeTooLarge
 	} else if strings.Contains(string(file), "/deploymentTemplate.json") {
-		p.Message += " (this looks like a deployment template; those are not supported yet: pass the image template resource's body)"
+		p.Message += " (this looks like a deployment template)"
 	}
 	return p
 }
