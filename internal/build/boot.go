@@ -22,6 +22,7 @@ type BootOptions struct {
 	Stdout, Stderr io.Writer
 	Size           string   // VM size; "" for the default of the image's generation
 	Console        *os.File // takes the serial console; nil for none
+	Member         *Member  // what it is of a virtual network; nil for none
 }
 
 // Boot boots a stored image in a fresh machine that is thrown away afterwards,
@@ -55,7 +56,11 @@ func (e *Engine) Boot(ctx context.Context, name string, c distribute.Content, o 
 		console: filepath.Join(work, "console.log"), terminal: o.Console}
 	guest := &vm{}
 	defer func() { err = errors.Join(err, guest.close()) }()
-	if err := l.boot(ctx, guest, bootSpec{disk: disk, vars: filepath.Join(work, layer.VarsFile)}); err != nil {
+	start := bootSpec{disk: disk, vars: filepath.Join(work, layer.VarsFile)}
+	if o.Member != nil {
+		start.open = l.openMember(o.Member.Ports)
+	}
+	if err := l.boot(ctx, guest, start); err != nil {
 		return 0, err
 	}
 	id, err := provision.NewIdentity()
@@ -67,6 +72,14 @@ func (e *Engine) Boot(ctx context.Context, name string, c distribute.Content, o 
 	}
 	if err := guest.connect(ctx, id); err != nil {
 		return 0, err
+	}
+	if o.Member != nil {
+		leave, err := e.join(ctx, guest, *o.Member)
+		if err != nil {
+			return 0, err
+		}
+		defer func() { err = errors.Join(err, leave()) }()
+		l.info("builds on %s reach the machine at %v", o.Member.VNet, o.Member.At)
 	}
 	if o.Command == "" {
 		return 0, guest.machine.Wait(ctx)

@@ -30,6 +30,8 @@ type Exposed struct {
 	Name   string         `json:"name"`   // which resolves in the network, "" for none
 	At     netip.AddrPort `json:"at"`     // in the network
 	Target string         `json:"target"` // host:port, as the host reaches it
+	// Socket is a member's port instead, see Member.
+	Socket string `json:"socket,omitempty"`
 }
 
 // networkDocuments is the collection of NetworkSettings, by the networks' ids.
@@ -123,6 +125,9 @@ func (e *Engine) furnish(ctx context.Context, s *vnet.Snapshot, subnetID string,
 		for _, x := range settings.Exposed {
 			cfg.Services[x.At] = func(ctx context.Context) (net.Conn, error) {
 				var d net.Dialer
+				if x.Socket != "" {
+					return d.DialContext(ctx, "unix", x.Socket)
+				}
 				return d.DialContext(ctx, "tcp", x.Target)
 			}
 			if x.Name != "" {

@@ -1,10 +1,12 @@
 package build_test
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,6 +14,7 @@ import (
 	"time"
 
 	"goldsmith/internal/arm"
+	"goldsmith/internal/build"
 	"goldsmith/internal/build/buildtest"
 	"goldsmith/internal/event"
 	"goldsmith/internal/machine/machinetest"
@@ -229,4 +232,72 @@ func TestSavedProxiesAreCollected(t *testing.T) {
 	age()
 	collected(1)
 	built("three")
+}
+
+// A booted image is a member of a network: builds there reach its port while it
+// runs, and not afterwards.
+func TestAMachineIsAMemberOfANetwork(t *testing.T) {
+	l := buildtest.New(t)
+	putNetwork(t, l, buildtest.Location, "Disabled", "10.7.0.0/24")
+	rec, _, err := l.Build(t.Context(), l.Request("first", buildtest.Template{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	image, err := l.Engine.FindImage(t.Context(), rec.Outputs[0].ArtifactID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	joined := make(chan struct{})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	member := build.Member{VNet: networkID(l, "virtualNetworks/v"), Name: "db.corp", At: netip.MustParseAddr("10.7.0.60"), Ports: []uint16{22}}
+	boot := func(ctx context.Context, m build.Member, sink event.Sink) error {
+		_, err := l.Engine.Boot(ctx, image.ShortName(), image.Content, build.BootOptions{Member: &m}, sink)
+		return err
+	}
+	ended := make(chan error, 1)
+	go func() {
+		ended <- boot(ctx, member, event.SinkFunc(func(e event.Event) {
+			if strings.Contains(e.Text, "reach the machine at 10.7.0.60") {
+				close(joined)
+			}
+		}))
+	}()
+	select {
+	case <-joined:
+	case err := <-ended:
+		t.Fatal(err)
+	}
+	if err := boot(t.Context(), member, event.Discard); !arm.IsCode(err, arm.CodeConflict) {
+		t.Errorf("a second member at the address: %v", err)
+	}
+
+	var said string
+	l.SetScript(buildtest.Script{Command: func(ctx context.Context, g *buildtest.Guest, _, text string) (int, bool) {
+		if strings.Contains(text, "echo one") {
+			c, err := g.Dial(ctx, "10.7.0.60:22")
+			if err != nil {
+				said = err.Error()
+				return 0, false
+			}
+			defer c.Close()
+			said, _ = bufio.NewReader(c).ReadString('\n')
+		}
+		return 0, false
+	}})
+	tpl := onNetwork("2022-07-01", buildtest.Object{"subnetId": networkID(l, "virtualNetworks/v/subnets/build")})
+	if rec, events, err := l.Build(t.Context(), l.Request("two", tpl)); err != nil || rec.State != run.Succeeded {
+		t.Fatalf("%v\n%s", err, events.Text())
+	}
+	if !strings.HasPrefix(said, "SSH-2.0-") {
+		t.Errorf("the member says %q", said)
+	}
+	cancel()
+	if err := <-ended; err == nil || !errors.Is(err, context.Canceled) {
+		t.Errorf("the member ended with %v", err)
+	}
+	settings, err := l.Engine.NetworkSettings(t.Context(), member.VNet)
+	if err != nil || len(settings.Exposed) > 0 {
+		t.Errorf("left: %+v, %v", settings.Exposed, err)
+	}
 }

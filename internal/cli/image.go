@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -135,23 +137,29 @@ func (a *app) imageExport() *cobra.Command {
 
 func (a *app) imageBoot() *cobra.Command {
 	var size string
+	var member memberFlags
 	cmd := &cobra.Command{
 		Use:   "boot ID [-- COMMAND...]",
 		Short: "Boot an image in a throw-away machine and run a command in it",
 		Long: `Boot an image in a fresh machine that is thrown away afterwards. Without a
 command its console is shown until Ctrl-C. With one, the command runs as a user
-with sudo, and its exit code is goldsmith's.`,
+with sudo, and its exit code is goldsmith's. With --vnet, builds on that virtual
+network reach the --port of the machine --at an address there while it runs.`,
 		Args: args(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, list []string) error {
 			if len(list) > 1 && cmd.ArgsLenAtDash() != 1 {
 				return arm.Errorf(arm.CodeUsage, "put -- between the image and the command\nusage: %s", cmd.UseLine())
+			}
+			of, err := member.parse()
+			if err != nil {
+				return err
 			}
 			return a.withKeeper(cmd.Context(), func(k keeper) error {
 				image, err := k.FindImage(cmd.Context(), list[0])
 				if err != nil {
 					return err
 				}
-				options := build.BootOptions{Command: strings.Join(list[1:], " "), Size: size, Stdout: a.env.Stdout, Stderr: a.env.Stderr}
+				options := build.BootOptions{Member: of, Command: strings.Join(list[1:], " "), Size: size, Stdout: a.env.Stdout, Stderr: a.env.Stderr}
 				if options.Command == "" {
 					options.Console, _ = a.env.Stdout.(*os.File)
 				}
@@ -168,7 +176,43 @@ with sudo, and its exit code is goldsmith's.`,
 		},
 	}
 	cmd.Flags().StringVar(&size, "size", "", "VM size (default that of a build)")
+	member.add(cmd)
 	return cmd
+}
+
+// memberFlags make a booted machine a member of a virtual network.
+type memberFlags struct {
+	vnet, at, name string
+	ports          []uint
+}
+
+func (m *memberFlags) add(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&m.vnet, "vnet", "", "virtual network that it is in: resource id, or GROUP/NAME")
+	cmd.Flags().StringVar(&m.at, "at", "", "its address there")
+	cmd.Flags().StringVar(&m.name, "name", "", "name that resolves to the address there")
+	cmd.Flags().UintSliceVar(&m.ports, "port", nil, "TCP ports that builds there reach")
+}
+
+// parse is the member, nil without any of the flags.
+func (m *memberFlags) parse() (*build.Member, error) {
+	if m.vnet == "" && m.at == "" && m.name == "" && len(m.ports) == 0 {
+		return nil, nil
+	}
+	if m.vnet == "" || m.at == "" || len(m.ports) == 0 {
+		return nil, arm.Errorf(arm.CodeUsage, "a member of a network needs --vnet, --at and --port")
+	}
+	at, err := netip.ParseAddr(m.at)
+	if err != nil {
+		return nil, arm.Errorf(arm.CodeUsage, "--at is an address in the network, not %q", m.at)
+	}
+	out := &build.Member{VNet: m.vnet, Name: m.name, At: at}
+	for _, p := range m.ports {
+		if p == 0 || p > math.MaxUint16 {
+			return nil, arm.Errorf(arm.CodeUsage, "--port is a TCP port, not %d", p)
+		}
+		out.Ports = append(out.Ports, uint16(p))
+	}
+	return out, nil
 }
 
 func (a *app) imageDelete() *cobra.Command {

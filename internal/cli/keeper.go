@@ -66,6 +66,13 @@ func (k localKeeper) export(ctx context.Context, i build.Image, path string, sin
 }
 
 func (k localKeeper) boot(ctx context.Context, i build.Image, o build.BootOptions, sink event.Sink) (int, error) {
+	if o.Member != nil {
+		id, err := vnetID(k.Engine, o.Member.VNet)
+		if err != nil {
+			return 0, err
+		}
+		o.Member.VNet = id
+	}
 	return k.Boot(ctx, i.ShortName(), i.Content, o, sink)
 }
 

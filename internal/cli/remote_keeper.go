@@ -175,6 +175,9 @@ func (s *sparse) Write(p []byte) (int, error) {
 }
 
 func (k remoteKeeper) boot(ctx context.Context, i build.Image, o build.BootOptions, sink event.Sink) (int, error) {
+	if o.Member != nil {
+		return 0, arm.Errorf(arm.CodeUsage, "--vnet is for machines of this host's data directory, not through --server")
+	}
 	if o.Command == "" {
 		return 0, arm.Errorf(arm.CodeUsage, "give a command to run in the machine: its console is shown on the service's host only")
 	}

@@ -55,6 +55,7 @@ type Guest struct {
 
 	mu      sync.Mutex
 	up      chan struct{} // closed when the card has an address
+	nic     *networktest.Guest
 	server  *guesttest.Server
 	next    int      // number of the next entry of the journal
 	pending []string // entries not yet on the disk
@@ -249,6 +250,7 @@ func (g *Guest) AttachNIC(ctx context.Context, mac string, conn *os.File) {
 	}
 	defer context.AfterFunc(ctx, func() { _ = sshd.Close() })()
 	g.mu.Lock()
+	g.nic = nic
 	close(g.up)
 	g.mu.Unlock()
 	defer func() {
@@ -263,6 +265,14 @@ func (g *Guest) AttachNIC(ctx context.Context, mac string, conn *os.File) {
 		}
 		g.serve(c)
 	}
+}
+
+// Dial opens a TCP connection from the guest, whose card must be up.
+func (g *Guest) Dial(ctx context.Context, address string) (net.Conn, error) {
+	g.mu.Lock()
+	nic := g.nic
+	g.mu.Unlock()
+	return nic.Dial(ctx, "tcp", address)
 }
 
 // serve gives a connection to the SSH server.
