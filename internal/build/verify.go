@@ -120,6 +120,31 @@ func (b *builder) keepFacts(ctx context.Context) error {
 	return err
 }
 
+// ImageDiff is how one image differs from another.
+type ImageDiff struct {
+	*contents.Report
+	DiskA   int64        `json:"diskA"` // bytes of the virtual disks
+	DiskB   int64        `json:"diskB"`
+	Steps   []StepChange `json:"steps,omitempty"`
+	Ignored []string     `json:"ignoredPaths,omitempty"` // where differences were only counted
+}
+
+// DiffImages says how image b differs from image a in content, and in the steps and
+// inputs of the builds that made them. Differences in Volatile paths are only
+// counted unless all is set.
+func (e *Engine) DiffImages(ctx context.Context, a, b Image, all bool) (ImageDiff, error) {
+	report, err := e.CompareImages(ctx, a.Content.Image, b.Content.Image, !all)
+	if err != nil {
+		return ImageDiff{}, err
+	}
+	d := ImageDiff{Report: report, DiskA: a.DiskBytes, DiskB: b.DiskBytes}
+	if !all {
+		d.Ignored = Volatile
+	}
+	d.Steps, err = e.CompareRuns(ctx, a.Run, b.Run)
+	return d, err
+}
+
 // StepChange is a step that two runs do not have in common.
 type StepChange struct {
 	Step string `json:"step"`

@@ -33,15 +33,11 @@ shell ends; correct the template and build again, which goes on from the last
 good layer.`,
 		Args: args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, list []string) error {
-			return a.withEngine(cmd.Context(), func(e *build.Engine) error {
-				r, err := e.Runs().Find(cmd.Context(), list[0])
-				if err != nil {
-					return err
-				}
+			return a.withKeeper(cmd.Context(), func(k keeper) error {
 				if drop {
-					return e.DropFailed(cmd.Context(), r.ID)
+					return k.dropFailed(cmd.Context(), list[0])
 				}
-				return a.debug(cmd.Context(), e, r.ID, command)
+				return a.debug(cmd.Context(), k, list[0], command)
 			})
 		},
 	}
@@ -51,13 +47,13 @@ good layer.`,
 }
 
 // debug continues the guest of a failed step and runs a command or a shell in it.
-func (a *app) debug(ctx context.Context, e *build.Engine, runID, command string) error {
+func (a *app) debug(ctx context.Context, k keeper, run, command string) error {
 	sink := event.SinkFunc(func(ev event.Event) {
 		if ev.Kind == event.Decision || ev.Kind == event.Warning {
 			fmt.Fprintln(a.env.Stderr, event.Sanitize(ev.Text))
 		}
 	})
-	exit, err := e.Debug(ctx, runID, build.DebugOptions{
+	exit, err := k.debug(ctx, run, build.DebugOptions{
 		Command: command, Stdout: a.env.Stdout, Stderr: a.env.Stderr, Shell: a.shell,
 	}, sink)
 	if err == nil && exit != 0 {
@@ -133,7 +129,7 @@ func (a *app) askAboutFailure(ctx context.Context, e *build.Engine, runID string
 		answer, err := in.ReadString('\n')
 		switch strings.ToLower(strings.TrimSpace(answer)) {
 		case "d", "debug":
-			return a.debug(ctx, e, runID, "")
+			return a.debug(ctx, localKeeper{e}, runID, "")
 		case "c", "clean":
 			return e.DropFailed(ctx, runID)
 		case "k", "keep":

@@ -11,15 +11,6 @@ import (
 	"goldsmith/internal/image/contents"
 )
 
-// imageDiff is what the command prints as JSON.
-type imageDiff struct {
-	*contents.Report
-	DiskA   int64              `json:"diskA"` // bytes of the virtual disks
-	DiskB   int64              `json:"diskB"`
-	Steps   []build.StepChange `json:"steps,omitempty"`
-	Ignored []string           `json:"ignoredPaths,omitempty"`
-}
-
 func (a *app) imageDiff() *cobra.Command {
 	var asJSON, all bool
 	cmd := &cobra.Command{
@@ -31,25 +22,19 @@ the builds that made them. Files that every build changes, such as logs, are onl
 counted unless --all is given. ext4 file systems are read; nothing is booted.`,
 		Args: args(cobra.ExactArgs(2)),
 		RunE: func(cmd *cobra.Command, list []string) error {
-			return a.withEngine(cmd.Context(), func(e *build.Engine) error {
-				x, err := e.FindImage(cmd.Context(), list[0])
+			ctx := cmd.Context()
+			return a.withKeeper(ctx, func(k keeper) error {
+				x, err := k.FindImage(ctx, list[0])
 				if err != nil {
 					return err
 				}
-				y, err := e.FindImage(cmd.Context(), list[1])
+				y, err := k.FindImage(ctx, list[1])
 				if err != nil {
 					return err
 				}
-				report, err := e.CompareImages(cmd.Context(), x.Content.Image, y.Content.Image, !all)
+				diff, err := k.DiffImages(ctx, x, y, all)
 				if err != nil {
 					return err
-				}
-				diff := imageDiff{Report: report, DiskA: x.DiskBytes, DiskB: y.DiskBytes}
-				if diff.Steps, err = e.CompareRuns(cmd.Context(), x.Run, y.Run); err != nil {
-					return err
-				}
-				if !all {
-					diff.Ignored = build.Volatile
 				}
 				if asJSON {
 					out := json.NewEncoder(a.env.Stdout)
@@ -66,7 +51,7 @@ counted unless --all is given. ext4 file systems are read; nothing is booted.`,
 }
 
 // writeDiff prints a comparison for people.
-func (a *app) writeDiff(d imageDiff) error {
+func (a *app) writeDiff(d build.ImageDiff) error {
 	w := a.env.Stdout
 	for _, s := range d.Steps {
 		if s.Step == "" {

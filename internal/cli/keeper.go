@@ -13,6 +13,7 @@ import (
 	"goldsmith/internal/build"
 	"goldsmith/internal/catalog"
 	"goldsmith/internal/event"
+	"goldsmith/internal/resource"
 )
 
 // keeper is what commands that look after things look after: a data directory, or
@@ -36,7 +37,17 @@ type keeper interface {
 	PruneLayers(ctx context.Context, age time.Duration, bytes int64) (removed int, freed int64, err error)
 	VerifyStored(ctx context.Context, sink event.Sink) (build.Verified, error)
 	CollectWithin(ctx context.Context, limits build.GarbageLimits) (build.Collected, error)
+	DiffImages(ctx context.Context, a, b build.Image, all bool) (build.ImageDiff, error)
 	console(ctx context.Context, ref string) (io.ReadCloser, error)
+	// capture writes the traffic of a run to w until the run ends.
+	capture(ctx context.Context, ref string, w io.Writer) error
+	// debug runs a command, or the shell of o, in the guest of a failed step.
+	debug(ctx context.Context, ref string, o build.DebugOptions, sink event.Sink) (exit int, err error)
+	dropFailed(ctx context.Context, ref string) error
+	Subscription() string
+	VirtualNetworks(ctx context.Context) ([]build.VirtualNetwork, error)
+	Reach(ctx context.Context, r build.Reach) (build.Reached, error)
+	PutNetworkResource(ctx context.Context, rec resource.Record) (resource.Record, error)
 	decisions(ctx context.Context, q audit.Query) ([]audit.Record, error)
 }
 
@@ -132,6 +143,30 @@ func (k localKeeper) console(ctx context.Context, ref string) (io.ReadCloser, er
 		return nil, arm.Errorf(arm.CodeNotFound, "run %s has no console yet: its machine was never started", r.ID)
 	}
 	return f, err
+}
+
+func (k localKeeper) capture(ctx context.Context, ref string, w io.Writer) error {
+	r, err := k.Runs().Find(ctx, ref)
+	if err != nil {
+		return err
+	}
+	return k.Capture(ctx, r.ID, w)
+}
+
+func (k localKeeper) debug(ctx context.Context, ref string, o build.DebugOptions, sink event.Sink) (int, error) {
+	r, err := k.Runs().Find(ctx, ref)
+	if err != nil {
+		return 0, err
+	}
+	return k.Debug(ctx, r.ID, o, sink)
+}
+
+func (k localKeeper) dropFailed(ctx context.Context, ref string) error {
+	r, err := k.Runs().Find(ctx, ref)
+	if err != nil {
+		return err
+	}
+	return k.DropFailed(ctx, r.ID)
 }
 
 func (k localKeeper) decisions(ctx context.Context, q audit.Query) ([]audit.Record, error) {

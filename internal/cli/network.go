@@ -28,7 +28,7 @@ func (a *app) networkCommand() *cobra.Command {
 }
 
 // vnetID is the id of the network that a flag names: an id, or GROUP/NAME.
-func vnetID(e *build.Engine, text string) (string, error) {
+func vnetID(k interface{ Subscription() string }, text string) (string, error) {
 	if strings.HasPrefix(text, "/") {
 		return text, nil
 	}
@@ -36,7 +36,7 @@ func vnetID(e *build.Engine, text string) (string, error) {
 	if !ok || strings.Contains(name, "/") {
 		return "", arm.Errorf(arm.CodeUsage, "--vnet is a resource id or GROUP/NAME, not %q", text)
 	}
-	return arm.ResourceID(e.Subscription(), group, vnet.TypeNetwork, name), nil
+	return arm.ResourceID(k.Subscription(), group, vnet.TypeNetwork, name), nil
 }
 
 // vnetFlag adds --vnet.
@@ -62,13 +62,13 @@ func (a *app) networkPut() *cobra.Command {
 			if err := json.Unmarshal(text, &all); err != nil {
 				return arm.Errorf(arm.CodeUsage, "%s is not a JSON array of resources: %w", list[0], err)
 			}
-			return a.withEngine(ctx, func(e *build.Engine) error {
+			return a.withKeeper(ctx, func(k keeper) error {
 				// Encoders write the placeholder's brackets as they are or escaped.
-				fill := strings.NewReplacer("<subscriptionID>", e.Subscription(), `\u003csubscriptionID\u003e`, e.Subscription())
+				fill := strings.NewReplacer("<subscriptionID>", k.Subscription(), `\u003csubscriptionID\u003e`, k.Subscription())
 				for _, r := range all {
 					id := fill.Replace(r.ID)
 					props := json.RawMessage(fill.Replace(string(r.Properties)))
-					stored, err := e.PutNetworkResource(ctx, resource.Record{ID: id, Type: r.Type, Location: r.Location, Tags: r.Tags, Properties: props})
+					stored, err := k.PutNetworkResource(ctx, resource.Record{ID: id, Type: r.Type, Location: r.Location, Tags: r.Tags, Properties: props})
 					if err != nil {
 						return err
 					}
@@ -80,43 +80,28 @@ func (a *app) networkPut() *cobra.Command {
 	}
 }
 
-// vnetView is a network in a list.
-type vnetView struct {
-	ID       string         `json:"id"`
-	Name     string         `json:"name"`
-	Location string         `json:"location"`
-	Prefixes []netip.Prefix `json:"prefixes"`
-	Subnets  []string       `json:"subnets"`
-}
-
 func (a *app) networkList() *cobra.Command {
 	format := FormatTable
 	cmd := &cobra.Command{
 		Use: "list", Short: "List virtual networks with what their subnets have left", Args: args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.withEngine(cmd.Context(), func(e *build.Engine) error {
-				s, err := e.NetworkSnapshot(cmd.Context())
+			return a.withKeeper(cmd.Context(), func(k keeper) error {
+				all, err := k.VirtualNetworks(cmd.Context())
 				if err != nil {
 					return err
 				}
-				var views []vnetView
-				for _, r := range s.OfType(vnet.TypeNetwork) {
-					n, err := s.Network(r.ID)
-					if err != nil {
-						return err
-					}
-					v := vnetView{ID: n.ID, Name: n.Name, Location: n.Location, Prefixes: n.Prefixes}
-					for _, sub := range n.Subnets {
-						v.Subnets = append(v.Subnets, fmt.Sprintf("%s %v (%d free)", sub.Name, sub.Prefix, s.Free(sub)))
-					}
-					views = append(views, v)
-				}
-				return WriteList(a.env.Stdout, format, []Column[vnetView]{
-					{"name", func(v vnetView) string { return v.Name }},
-					{"location", func(v vnetView) string { return v.Location }},
-					{"prefixes", func(v vnetView) string { return fmt.Sprint(v.Prefixes) }},
-					{"subnets", func(v vnetView) string { return strings.Join(v.Subnets, ", ") }},
-				}, views)
+				return WriteList(a.env.Stdout, format, []Column[build.VirtualNetwork]{
+					{"name", func(v build.VirtualNetwork) string { return v.Name }},
+					{"location", func(v build.VirtualNetwork) string { return v.Location }},
+					{"prefixes", func(v build.VirtualNetwork) string { return fmt.Sprint(v.Prefixes) }},
+					{"subnets", func(v build.VirtualNetwork) string {
+						var subnets []string
+						for _, s := range v.Subnets {
+							subnets = append(subnets, fmt.Sprintf("%s %v (%d free)", s.Name, s.Prefix, s.Free))
+						}
+						return strings.Join(subnets, ", ")
+					}},
+				}, all)
 			})
 		},
 	}
@@ -188,8 +173,12 @@ func (a *app) networkCheck() *cobra.Command {
 			if !ok || proto == nsg.AnyProtocol {
 				return arm.Errorf(arm.CodeUsage, "--protocol is tcp, udp or icmp, not %q", protocol)
 			}
-			return a.withEngine(cmd.Context(), func(e *build.Engine) error {
-				return a.check(cmd.Context(), e, id, from, to, proto, port)
+			return a.withKeeper(cmd.Context(), func(k keeper) error {
+				id, err := vnetID(k, id)
+				if err != nil {
+					return err
+				}
+				return a.check(cmd.Context(), k, build.Reach{Network: id, From: from, To: to, Protocol: proto, Port: port})
 			})
 		},
 	}
@@ -206,48 +195,27 @@ func (a *app) networkCheck() *cobra.Command {
 // errDenied is the answer no.
 var errDenied = errors.New("denied")
 
-func (a *app) check(ctx context.Context, e *build.Engine, network, from, to string, proto nsg.Protocol, port uint16) error {
-	id, err := vnetID(e, network)
+func (a *app) check(ctx context.Context, k keeper, r build.Reach) error {
+	answer, err := k.Reach(ctx, r)
 	if err != nil {
 		return err
 	}
-	s, err := e.NetworkSnapshot(ctx)
-	if err != nil {
-		return err
-	}
-	p := nsg.Packet{Protocol: proto, DestinationPort: port}
-	if proto != nsg.ICMP {
-		p.SourcePort = 50000 // of those that systems pick
-	}
-	if p.Source, err = s.Resolve(id, from); err != nil {
-		return err
-	}
-	if p.Destination, err = s.Resolve(id, to); err != nil {
-		return err
-	}
-	path, err := s.Trace(id, p)
-	if err != nil {
-		return err
-	}
-	for _, h := range path.Hops {
-		if len(h.Decision.Matches) == 0 {
-			fmt.Fprintf(a.env.Stdout, "%s: allowed, no security group\n", h.Where)
+	for _, m := range answer.Rules {
+		verb := "allowed"
+		if !m.Allow {
+			verb = "denied"
 		}
-		for _, m := range h.Decision.Matches {
-			verb := "allowed"
-			if !m.Allow {
-				verb = "denied"
-			}
-			fmt.Fprintf(a.env.Stdout, "%s: %s by rule %s (priority %d) of %s\n", h.Where, verb, m.Rule, m.Priority, lastSegment(m.Group))
+		if m.Rule == "" {
+			fmt.Fprintf(a.env.Stdout, "%s: %s, no security group\n", m.Where, verb)
+			continue
 		}
+		fmt.Fprintf(a.env.Stdout, "%s: %s by rule %s (priority %d) of %s\n", m.Where, verb, m.Rule, m.Priority, lastSegment(m.Group))
 	}
-	if len(path.Hops) == 0 {
-		return arm.Errorf(arm.CodeUsage, "neither %v nor %v is in a subnet of this network", p.Source, p.Destination)
+	protocol := strings.ToLower(r.Protocol.String())
+	if !answer.Allowed {
+		return arm.Errorf(arm.CodeNotAllowed, "%w: %s from %v to %v port %d", errDenied, protocol, answer.From, answer.To, r.Port)
 	}
-	if !path.Allowed {
-		return arm.Errorf(arm.CodeNotAllowed, "%w: %s from %v to %v port %d", errDenied, strings.ToLower(proto.String()), p.Source, p.Destination, port)
-	}
-	fmt.Fprintf(a.env.Stdout, "allowed: %s from %v to %v port %d\n", strings.ToLower(proto.String()), p.Source, p.Destination, port)
+	fmt.Fprintf(a.env.Stdout, "allowed: %s from %v to %v port %d\n", protocol, answer.From, answer.To, r.Port)
 	return nil
 }
 

@@ -60,12 +60,7 @@ func (a *app) buildAt(ctx context.Context, r *remote, file templateFile, flags b
 // submitAt makes the template at the service, with its group, and waits until
 // the service has taken it.
 func submitAt(ctx context.Context, r *remote, path, group string, res imagetemplate.Result) error {
-	groupPath := r.below("/resourcegroups/%s", url.PathEscape(group))
-	err := r.call(ctx, http.MethodGet, groupPath, groupVersion, nil, nil)
-	if arm.IsCode(err, arm.CodeGroupNotFound) {
-		err = r.call(ctx, http.MethodPut, groupPath, groupVersion, map[string]string{"location": res.Template.Location}, nil)
-	}
-	if err != nil {
+	if err := r.ensureGroup(ctx, group, res.Template.Location); err != nil {
 		return err
 	}
 	if err := r.call(ctx, http.MethodPost, r.below("/providers/Microsoft.VirtualMachineImages/register"), groupVersion, nil, nil); err != nil {
@@ -106,6 +101,16 @@ func submitAt(ctx context.Context, r *remote, path, group string, res imagetempl
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// ensureGroup makes a resource group where it is missing.
+func (r *remote) ensureGroup(ctx context.Context, group, location string) error {
+	path := r.below("/resourcegroups/%s", url.PathEscape(group))
+	err := r.call(ctx, http.MethodGet, path, groupVersion, nil, nil)
+	if arm.IsCode(err, arm.CodeGroupNotFound) {
+		err = r.call(ctx, http.MethodPut, path, groupVersion, map[string]string{"location": location}, nil)
+	}
+	return err
 }
 
 // submittedBody is what of a template file is sent to a service.

@@ -16,11 +16,13 @@ import (
 	"goldsmith/internal/build"
 	"goldsmith/internal/catalog"
 	"goldsmith/internal/event"
+	"goldsmith/internal/resource"
 )
 
 // Versions of the interface that deletions at a service use.
 const (
 	imageVersion          = "2024-07-01"
+	networkVersion        = "2024-05-01"
 	templateDeleteVersion = "2024-02-01"
 )
 
@@ -181,10 +183,15 @@ func (k remoteKeeper) boot(ctx context.Context, i build.Image, o build.BootOptio
 	if o.Command == "" {
 		return 0, arm.Errorf(arm.CodeUsage, "give a command to run in the machine: its console is shown on the service's host only")
 	}
+	return k.inGuest(ctx, "boot", upkeep.Input{Name: i.ID, Command: o.Command, Size: o.Size}, o.Stdout, o.Stderr, sink)
+}
+
+// inGuest is the exit status of an action that runs a command in a guest.
+func (k remoteKeeper) inGuest(ctx context.Context, action string, in upkeep.Input, stdout, stderr io.Writer, sink event.Sink) (int, error) {
 	var lost error
-	exit, err := await[int](ctx, k, "boot", upkeep.Input{Name: i.ID, Command: o.Command, Size: o.Size}, func(f upkeep.Frame) {
-		_, out := o.Stdout.Write(f.Stdout)
-		_, serr := o.Stderr.Write(f.Stderr)
+	exit, err := await[int](ctx, k, action, in, func(f upkeep.Frame) {
+		_, out := stdout.Write(f.Stdout)
+		_, serr := stderr.Write(f.Stderr)
 		lost = errors.Join(lost, out, serr)
 		hear(sink)(f)
 	})
@@ -259,4 +266,86 @@ func (k remoteKeeper) console(ctx context.Context, ref string) (io.ReadCloser, e
 
 func (k remoteKeeper) decisions(ctx context.Context, q audit.Query) ([]audit.Record, error) {
 	return ask[[]audit.Record](ctx, k, "audit", upkeep.Input{Audit: &q})
+}
+
+// DiffImages implements keeper.
+func (k remoteKeeper) DiffImages(ctx context.Context, a, b build.Image, all bool) (build.ImageDiff, error) {
+	return await[build.ImageDiff](ctx, k, "diff", upkeep.Input{Name: a.ID, Other: b.ID, All: all}, func(upkeep.Frame) {})
+}
+
+func (k remoteKeeper) capture(ctx context.Context, ref string, w io.Writer) error {
+	var lost error
+	_, err := await[bool](ctx, k, "capture", upkeep.Input{Name: ref}, func(f upkeep.Frame) {
+		_, werr := w.Write(f.Stdout)
+		lost = errors.Join(lost, werr)
+	})
+	return errors.Join(err, lost)
+}
+
+func (k remoteKeeper) debug(ctx context.Context, ref string, o build.DebugOptions, sink event.Sink) (int, error) {
+	if o.Command == "" {
+		return 0, arm.Errorf(arm.CodeUsage, "give a command with -c: a shell is opened on the service's host only")
+	}
+	return k.inGuest(ctx, "debug", upkeep.Input{Name: ref, Command: o.Command}, o.Stdout, o.Stderr, sink)
+}
+
+func (k remoteKeeper) dropFailed(ctx context.Context, ref string) error {
+	_, err := ask[bool](ctx, k, "drop", upkeep.Input{Name: ref})
+	return err
+}
+
+// Subscription implements keeper.
+func (k remoteKeeper) Subscription() string { return k.subscription }
+
+// VirtualNetworks implements keeper.
+func (k remoteKeeper) VirtualNetworks(ctx context.Context) ([]build.VirtualNetwork, error) {
+	return ask[[]build.VirtualNetwork](ctx, k, "networks", upkeep.Input{})
+}
+
+// Reach implements keeper.
+func (k remoteKeeper) Reach(ctx context.Context, r build.Reach) (build.Reached, error) {
+	return ask[build.Reached](ctx, k, "reach", upkeep.Input{Reach: &r})
+}
+
+// PutNetworkResource implements keeper. The caller needs the rights that az would.
+func (k remoteKeeper) PutNetworkResource(ctx context.Context, rec resource.Record) (resource.Record, error) {
+	id, err := arm.ParseID(rec.ID)
+	if err != nil {
+		return rec, err
+	}
+	if err := k.ensureGroup(ctx, id.Group, rec.Location); err != nil {
+		return rec, err
+	}
+	body := map[string]any{"properties": rec.Properties, "tags": rec.Tags}
+	if rec.Location != "" {
+		body["location"] = rec.Location
+	}
+	if err := k.call(ctx, http.MethodPut, rec.ID, networkVersion, body, nil); err != nil {
+		return rec, err
+	}
+	tick := time.NewTicker(pollPause)
+	defer tick.Stop()
+	for {
+		var stored struct {
+			ID         string `json:"id"`
+			Properties struct {
+				State string `json:"provisioningState"`
+			} `json:"properties"`
+		}
+		if err := k.call(ctx, http.MethodGet, rec.ID, networkVersion, nil, &stored); err != nil {
+			return rec, err
+		}
+		switch stored.Properties.State {
+		case "", "Succeeded":
+			rec.ID = stored.ID
+			return rec, nil
+		case "Failed", "Canceled":
+			return rec, arm.Errorf(arm.CodeConflict, "%s could not be stored: it is %s", rec.ID, stored.Properties.State)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return rec, context.Cause(ctx)
+		}
+	}
 }

@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"goldsmith/internal/arm"
-	"goldsmith/internal/build"
 	"goldsmith/internal/event"
 	"goldsmith/internal/run"
 )
@@ -218,17 +217,12 @@ func (a *app) runsCapture() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "capture RUN", Short: "Record a run's traffic as pcapng until the run ends", Args: args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, list []string) error {
-			ctx := cmd.Context()
-			return a.withEngine(ctx, func(e *build.Engine) error {
-				r, err := e.Runs().Find(ctx, list[0])
-				if err != nil {
-					return err
-				}
+			return a.withKeeper(cmd.Context(), func(k keeper) error {
 				f, err := os.OpenFile(output, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 				if err != nil {
 					return arm.Errorf(arm.CodeUsage, "write the capture: %w", err)
 				}
-				return errors.Join(e.Capture(ctx, r.ID, f), f.Close())
+				return errors.Join(k.capture(cmd.Context(), list[0], f), f.Close())
 			})
 		},
 	}

@@ -12,7 +12,6 @@ import (
 	"goldsmith/internal/arm"
 	"goldsmith/internal/armapi"
 	"goldsmith/internal/build"
-	"goldsmith/internal/event"
 	"goldsmith/internal/image/format"
 )
 
@@ -128,45 +127,22 @@ func (u upkeep) boot(ctx context.Context, r *armapi.Request) (armapi.Response, e
 		return armapi.Response{}, arm.Errorf(arm.CodeUsage, "say which command to run in the machine: only the service's host can show its console")
 	}
 	return stream(ctx, func(ctx context.Context, send func(Frame)) (any, error) {
-		options := build.BootOptions{
-			Command: in.Command, Size: in.Size,
-			Stdout: sender(func(p []byte) { send(Frame{Stdout: p}) }), Stderr: sender(func(p []byte) { send(Frame{Stderr: p}) }),
-		}
-		return u.engine.Boot(ctx, i.ShortName(), i.Content, options, event.SinkFunc(func(e event.Event) { send(Frame{Event: &e}) }))
+		options := build.BootOptions{Command: in.Command, Size: in.Size, Stdout: stdout(send), Stderr: stderr(send)}
+		return u.engine.Boot(ctx, i.ShortName(), i.Content, options, events(send))
 	}), nil
 }
 
-// sender is a writer that sends what is written.
-type sender func([]byte)
-
-// Write implements io.Writer.
-func (s sender) Write(p []byte) (int, error) {
-	s(append([]byte(nil), p...)) // p is the writer's own again afterwards
-	return len(p), nil
-}
-
-// console answers with the serial console of a run's machine, as far as it has
-// come. Whoever may read the template may read it.
-func (u upkeep) console(ctx context.Context, r *armapi.Request) (armapi.Response, error) {
-	var in Input
-	if err := r.Decode(&in); err != nil {
-		return armapi.Response{}, err
-	}
-	rec, err := u.engine.Runs().Find(ctx, in.Name)
+// diff says how an image differs from another.
+func (u upkeep) diff(ctx context.Context, r *armapi.Request) (armapi.Response, error) {
+	in, a, err := u.named(ctx, r)
 	if err != nil {
 		return armapi.Response{}, err
 	}
-	if ok, err := r.Allowed(ctx, "Microsoft.VirtualMachineImages/imageTemplates/read", rec.Template); err != nil {
-		return armapi.Response{}, err
-	} else if !ok {
-		return armapi.Response{}, arm.Errorf(arm.CodeNotFound, "no run is called %q", in.Name)
-	}
-	f, err := os.Open(u.engine.ConsolePath(rec.ID))
-	if errors.Is(err, os.ErrNotExist) {
-		return armapi.Response{}, arm.Errorf(arm.CodeNotFound, "run %s has no console yet: its machine was never started", rec.ID)
-	}
+	b, err := u.image(ctx, r, Input{Name: in.Other})
 	if err != nil {
-		return armapi.Response{}, arm.Errorf(arm.CodeInternal, "read the console: %w", err)
+		return armapi.Response{}, err
 	}
-	return file(f)
+	return stream(ctx, func(ctx context.Context, _ func(Frame)) (any, error) {
+		return u.engine.DiffImages(ctx, a, b, in.All)
+	}), nil
 }

@@ -6,6 +6,7 @@ package upkeep
 
 import (
 	"context"
+	"io"
 	"strings"
 	"time"
 
@@ -36,6 +37,12 @@ type Engine interface {
 	FindLayer(ctx context.Context, prefix string) (build.CachedLayer, error)
 	PruneLayers(ctx context.Context, age time.Duration, bytes int64) (removed int, freed int64, err error)
 	VerifyStored(ctx context.Context, sink event.Sink) (build.Verified, error)
+	DiffImages(ctx context.Context, a, b build.Image, all bool) (build.ImageDiff, error)
+	Capture(ctx context.Context, runID string, w io.Writer) error
+	Debug(ctx context.Context, runID string, o build.DebugOptions, sink event.Sink) (exit int, err error)
+	DropFailed(ctx context.Context, runID string) error
+	VirtualNetworks(ctx context.Context) ([]build.VirtualNetwork, error)
+	Reach(ctx context.Context, r build.Reach) (build.Reached, error)
 	CollectWithin(ctx context.Context, limits build.GarbageLimits) (build.Collected, error)
 	Runs() run.Store
 	ConsolePath(runID string) string
@@ -45,7 +52,10 @@ type Engine interface {
 // Input is what the actions are asked with; each reads the members that it is
 // about.
 type Input struct {
-	Name     string              `json:"name,omitempty"` // of an image, template, layer, run or platform image
+	Name     string              `json:"name,omitempty"`  // of an image, template, layer, run or platform image
+	Other    string              `json:"other,omitempty"` // of the image to compare with
+	All      bool                `json:"all,omitempty"`
+	Reach    *build.Reach        `json:"reach,omitempty"`
 	Format   string              `json:"format,omitempty"`
 	Command  string              `json:"command,omitempty"`
 	Size     string              `json:"size,omitempty"` // of a virtual machine
@@ -91,6 +101,12 @@ func Provider(e Engine, scratch string) armapi.Provider {
 		"templates": {Open: true, Handle: answer(u.templates)},
 		"template":  {Open: true, Handle: answer(u.template)},
 		"console":   {Open: true, Handle: u.console},
+		"diff":      {Open: true, Handle: u.diff},
+		"capture":   {Permission: ns + "/runs/capture/action", Handle: u.capture},
+		"debug":     {Permission: ns + "/runs/debug/action", Handle: u.debug},
+		"drop":      {Permission: ns + "/runs/debug/action", Handle: answer(u.drop)},
+		"networks":  {Open: true, Handle: answer(u.networks)},
+		"reach":     {Open: true, Handle: answer(u.reach)},
 		"audit":     {Permission: ns + "/audit/read", Handle: answer(u.audit)},
 		"catalog": {Permission: catalogRead, Handle: answer(func(ctx context.Context, _ *armapi.Request, _ Input) ([]catalog.Entry, error) {
 			return e.Catalog().List(ctx)

@@ -3,6 +3,7 @@ package upkeep
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"net/http"
 	"time"
 
@@ -35,7 +36,7 @@ func work[T any](do func(context.Context, Input, event.Sink) (T, error)) armapi.
 			return armapi.Response{}, err
 		}
 		return stream(ctx, func(ctx context.Context, send func(Frame)) (any, error) {
-			return do(ctx, in, event.SinkFunc(func(e event.Event) { send(Frame{Event: &e}) }))
+			return do(ctx, in, events(send))
 		}), nil
 	}
 }
@@ -98,4 +99,23 @@ func last(result any, err error) Frame {
 		f = Frame{Fault: &fault}
 	}
 	return f
+}
+
+// events sends what happens.
+func events(send func(Frame)) event.Sink {
+	return event.SinkFunc(func(e event.Event) { send(Frame{Event: &e}) })
+}
+
+// stdout and stderr send what a guest writes.
+func stdout(send func(Frame)) io.Writer { return sender(func(p []byte) { send(Frame{Stdout: p}) }) }
+
+func stderr(send func(Frame)) io.Writer { return sender(func(p []byte) { send(Frame{Stderr: p}) }) }
+
+// sender is a writer that sends what is written.
+type sender func([]byte)
+
+// Write implements io.Writer.
+func (s sender) Write(p []byte) (int, error) {
+	s(append([]byte(nil), p...)) // p is the writer's own again afterwards
+	return len(p), nil
 }
