@@ -102,6 +102,28 @@ func (d *Deployment) parameters(typed, secrets bool) value {
 	return out
 }
 
+// SecretTexts are the strings in the values of secure parameters, for hiding them
+// wherever they come to stand. Empty ones are left out.
+func (d *Deployment) SecretTexts() []string {
+	var out []string
+	var walk func(value)
+	walk = func(v value) {
+		if v.Kind == jsontree.String && v.Text != "" {
+			out = append(out, v.Text)
+		}
+		for _, i := range v.Items {
+			walk(i)
+		}
+		for _, m := range live(v) {
+			walk(m.Value)
+		}
+	}
+	for _, name := range d.template.Secrets() {
+		walk(d.values[strings.ToLower(name)])
+	}
+	return out
+}
+
 // Secret reports whether the deployment has parameters that must not be kept.
 func (d *Deployment) Secret() bool { return len(d.template.Secrets()) > 0 }
 

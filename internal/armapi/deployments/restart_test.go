@@ -100,6 +100,24 @@ func TestCancel(t *testing.T) {
 	d.Want(404, "POST", dep+"none/cancel", "")
 }
 
+// A cancellation reaches the deployments inside.
+func TestCancelNested(t *testing.T) {
+	w := &slow{release: make(chan struct{})}
+	d := open(t, memory.New(), w)
+	d.Want(201, "PUT", rg, `{"location":"westus2"}`)
+	inner := request(slowly, "")
+	a := d.Want(201, "PUT", dep+"outer", request(`"resources":[{"type":"Microsoft.Resources/deployments","apiVersion":"2024-11-01","name":"inner",`+inner[1:len(inner)-1]+`}]`, ""))
+	until(t, "the first resource is begun", func() bool { return w.began("one") == 1 })
+	d.Want(204, "POST", dep+"outer/cancel", "")
+	if end := d.Follow(a); end.Field("status") != "Canceled" {
+		t.Error(end.Text)
+	}
+	until(t, "the inner deployment is cancelled", func() bool {
+		return d.Want(200, "GET", dep+"inner", "").Field("properties.provisioningState") == "Canceled"
+	})
+	close(w.release)
+}
+
 // A group that goes takes its deployments with it, also those that run.
 func TestGroupDeleted(t *testing.T) {
 	w := &slow{release: make(chan struct{})}

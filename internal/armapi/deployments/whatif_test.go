@@ -92,3 +92,34 @@ func TestComplete(t *testing.T) {
 	d.Want(200, "GET", net+"virtualNetworks/v1/subnets/s2", "")
 	d.Want(200, "GET", dep+"d", "")
 }
+
+// What would be made is shown without what is secret in it.
+func TestWhatIfHidesSecrets(t *testing.T) {
+	d := door(t)
+	a := d.Want(200, "POST", dep+"d/whatIf", request(`"parameters":{"k":{"type":"securestring"},"o":{"type":"secureObject"}},
+		"resources":[{"type":"Test.Slow/things","apiVersion":"2024-01-01","name":"t","location":"westus2",
+		"properties":{"login":"[format('user:{0}', parameters('k'))]","pin":"[parameters('o').pin]","length":"[length(parameters('k'))]"}}]`,
+		`"parameters":{"k":{"value":"hushhush"},"o":{"value":{"pin":"17"}}},`))
+	if a.Field("properties.changes.0.after.properties.login") != "user:*******" || a.Field("properties.changes.0.after.properties.pin") != "*******" ||
+		a.Field("properties.changes.0.after.properties.length") != "8" || strings.Contains(a.Text, "hush") {
+		t.Error(a.Text)
+	}
+}
+
+// Nested deployments are looked into, as far as what they are given is known.
+func TestWhatIfNested(t *testing.T) {
+	d := door(t)
+	inner := func(name, value string) string {
+		body := request(`"parameters":{"n":{"type":"int"}},"resources":[{"type":"Test.Slow/things","apiVersion":"2024-01-01","name":"[format('`+name+`{0}', parameters('n'))]","location":"[resourceGroup().location]"}]`,
+			`"expressionEvaluationOptions":{"scope":"inner"},"parameters":{"n":{"value":`+value+`}},`)
+		return `{"type":"Microsoft.Resources/deployments","apiVersion":"2024-11-01","name":"` + name + `","resourceGroup":"` + name + `s",` + body[1:len(body)-1] + `}`
+	}
+	a := d.Want(200, "POST", dep+"d/whatIf", request(`"resources":[`+inner("known", "1")+`,`+inner("open", `"[reference('known').outputs.x.value]"`)+`,
+		{"type":"Microsoft.Network/networkSecurityGroups","apiVersion":"2024-05-01","name":"nsg","location":"westus2"}]`, ""))
+	if diff := cmp.Diff(map[string]string{"known1": "Create", "open": "Unsupported", "nsg": "Create"}, changes(a)); diff != "" {
+		t.Error(diff, a.Text)
+	}
+	if id := a.Field("properties.changes.0.resourceId"); id != s+"/resourceGroups/knowns/providers/Test.Slow/things/known1" {
+		t.Error(id)
+	}
+}
