@@ -94,6 +94,34 @@ func (e *Engine) ChangeNetworkSettings(ctx context.Context, id string, change fu
 	return err
 }
 
+// occupied is s with the addresses at which something is published, so that no
+// build is given one of them.
+func (e *Engine) occupied(ctx context.Context, s *vnet.Snapshot) (*vnet.Snapshot, error) {
+	var uses []vnet.Use
+	for _, r := range s.OfType(vnet.TypeNetwork) {
+		settings, err := e.NetworkSettings(ctx, r.ID)
+		if err != nil {
+			return nil, err
+		}
+		if len(settings.Exposed) == 0 {
+			continue
+		}
+		n, err := s.Network(r.ID)
+		if err != nil {
+			return nil, err
+		}
+		seen := map[netip.Addr]bool{}
+		for _, x := range settings.Exposed {
+			i := slices.IndexFunc(n.Subnets, func(s vnet.Subnet) bool { return s.Prefix.Contains(x.At.Addr()) })
+			if i >= 0 && !seen[x.At.Addr()] {
+				uses = append(uses, vnet.Use{By: n.ID, Of: n.Subnets[i].ID, Member: "exposed", Addr: x.At.Addr()})
+				seen[x.At.Addr()] = true
+			}
+		}
+	}
+	return s.Occupied(uses...), nil
+}
+
 // furnish puts into a build's network what is in the virtual network of its
 // subnet and in the peers of that: exposed services, names, the egress policy.
 func (e *Engine) furnish(ctx context.Context, s *vnet.Snapshot, subnetID string, cfg *network.Config) error {

@@ -272,7 +272,17 @@ func TestAMachineIsAMemberOfANetwork(t *testing.T) {
 		t.Errorf("a second member at the address: %v", err)
 	}
 
+	// The lowest address of the subnet is published, too: no build is given it.
+	err = l.Engine.ChangeNetworkSettings(t.Context(), member.VNet, func(s *build.NetworkSettings) error {
+		s.Exposed = append(s.Exposed, build.Exposed{At: netip.MustParseAddrPort("10.7.0.4:80"), Target: "127.0.0.1:9"})
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+
 	var said string
+	var during []resource.Record
 	l.SetScript(buildtest.Script{Command: func(ctx context.Context, g *buildtest.Guest, _, text string) (int, bool) {
 		if strings.Contains(text, "echo one") {
 			c, err := g.Dial(ctx, "10.7.0.60:22")
@@ -281,6 +291,7 @@ func TestAMachineIsAMemberOfANetwork(t *testing.T) {
 				return 0, false
 			}
 			defer c.Close()
+			during, _, _ = l.Engine.Resources().List(ctx, resource.Query{Scope: "/subscriptions/" + l.Engine.Subscription()})
 			said, _ = bufio.NewReader(c).ReadString('\n')
 		}
 		return 0, false
@@ -292,12 +303,17 @@ func TestAMachineIsAMemberOfANetwork(t *testing.T) {
 	if !strings.HasPrefix(said, "SSH-2.0-") {
 		t.Errorf("the member says %q", said)
 	}
+	for _, r := range during {
+		if strings.Contains(string(r.Properties), `"10.7.0.4"`) {
+			t.Errorf("%s has the address of the exposed service", r.ID)
+		}
+	}
 	cancel()
 	if err := <-ended; err == nil || !errors.Is(err, context.Canceled) {
 		t.Errorf("the member ended with %v", err)
 	}
 	settings, err := l.Engine.NetworkSettings(t.Context(), member.VNet)
-	if err != nil || len(settings.Exposed) > 0 {
+	if err != nil || len(settings.Exposed) != 1 {
 		t.Errorf("left: %+v, %v", settings.Exposed, err)
 	}
 }

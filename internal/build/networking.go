@@ -39,7 +39,8 @@ func (e *Engine) networkMode(t *imagetemplate.Template) plan.NetworkMode {
 	return plan.NetworkMode("subnet " + resource.Key(d.SubnetID))
 }
 
-// NetworkSnapshot is every record that networks consist of or that may use one.
+// NetworkSnapshot is every record that networks consist of or that may use one, and
+// the addresses at which something is published.
 func (e *Engine) NetworkSnapshot(ctx context.Context) (*vnet.Snapshot, error) {
 	all, _, err := e.resources.List(ctx, resource.Query{Scope: "/subscriptions/" + e.subscription})
 	if err != nil {
@@ -52,7 +53,7 @@ func (e *Engine) NetworkSnapshot(ctx context.Context) (*vnet.Snapshot, error) {
 			kept = append(kept, r)
 		}
 	}
-	return vnet.NewSnapshot(kept), nil
+	return e.occupied(ctx, vnet.NewSnapshot(kept))
 }
 
 // checkNetwork is the networking document's checklist: every finding, each with

@@ -53,6 +53,14 @@ func (s *Snapshot) With(rec resource.Record) *Snapshot {
 	return NewSnapshot(append(all, rec))
 }
 
+// Occupied is a snapshot in which addresses of subnets have users beside those that
+// the records name. A snapshot made of it by With has lost them.
+func (s *Snapshot) Occupied(more ...Use) *Snapshot {
+	c := *s
+	c.uses = slices.Concat(s.uses, more)
+	return &c
+}
+
 // Record is the record with id, in any case.
 func (s *Snapshot) Record(id string) (resource.Record, bool) {
 	r, ok := s.records[resource.Key(id)]
