@@ -21,7 +21,8 @@ type Call struct {
 	Path    string // of a resource or an action, as ids are written; or a link of this service, with Version ""
 	Version string // api-version
 	Body    []byte
-	Try     bool // stop where the handler would begin
+	Header  http.Header // further ones; nil for none
+	Try     bool        // stop where the handler would begin
 }
 
 // Answer is what a Call was answered with. Its errors are those of the handler.
@@ -47,6 +48,9 @@ func (a *API) Call(ctx context.Context, c Call) (Answer, error) {
 	hr, err := http.NewRequestWithContext(ctx, c.Method, u.String(), bytes.NewReader(c.Body))
 	if err != nil {
 		return Answer{}, arm.Errorf(codeInvalidURI, "'%s' is not a path: %w", clip(c.Path), err)
+	}
+	if c.Header != nil {
+		hr.Header = c.Header
 	}
 	t, err := parseTarget(u.EscapedPath())
 	if err != nil {

@@ -92,9 +92,17 @@ func (p *provider) put(ctx context.Context, r *armapi.Request) (armapi.Response,
 	if err != nil {
 		return armapi.Response{}, err
 	}
+	depth, err := nesting(r)
+	if err == nil && before == nil {
+		err = p.makeRoom(ctx, r)
+	}
+	if err != nil {
+		return armapi.Response{}, err
+	}
 	k := kept{
 		Run: r.RequestID, Caller: r.Caller, Host: host(r), Mode: s.env.Mode, Location: s.env.Location, Time: s.env.Time,
 		Template: s.template.Node().Append(nil), Parameters: s.deployment.Given(true).Append(nil), Secret: s.deployment.Secret(),
+		Nesting: depth,
 	}
 	rec := resource.Record{ID: idOf(r), Type: Type, Name: deploymentName(r), Tags: s.tags}
 	if s.env.Location != "" {

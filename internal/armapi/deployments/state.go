@@ -35,6 +35,7 @@ type kept struct {
 	Template   json.RawMessage `json:"template"`
 	Parameters json.RawMessage `json:"parameters"` // all values but secrets
 	Secret     bool            `json:"secret,omitempty"`
+	Nesting    int             `json:"nesting,omitempty"` // how many deployments it is in
 	Canceled   bool            `json:"canceled,omitempty"`
 }
 

@@ -31,7 +31,7 @@ func (w *worker) step(ctx context.Context, r *armtemplate.Resource) error {
 		if err != nil {
 			return armapi.Answer{Status: http.StatusBadRequest}, err
 		}
-		return w.p.Call(ctx, armapi.Call{Caller: w.k.Caller, Host: w.k.Host, Method: http.MethodPut, Path: r.ID, Version: r.APIVersion, Body: body.Append(nil)})
+		return w.p.Call(ctx, armapi.Call{Caller: w.k.Caller, Host: w.k.Host, Method: http.MethodPut, Path: r.ID, Version: r.APIVersion, Body: body.Append(nil), Header: nestingHeader(w.k.Nesting + 1)})
 	})
 }
 

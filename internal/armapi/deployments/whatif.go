@@ -64,9 +64,6 @@ type whatIf struct {
 	secrets []string
 }
 
-// maxNesting is how deep deployments are looked into.
-const maxNesting = 5
-
 func (w *whatIf) deployment(ctx context.Context, d *armtemplate.Deployment, env armtemplate.Environment, depth int) error {
 	w.secrets = append(w.secrets, d.SecretTexts()...)
 	for _, res := range d.Resources {
