@@ -72,32 +72,33 @@ func (r vhdRenderer) Render(ctx context.Context, ref blob.Reference, offset, len
 const (
 	logContainer = "packerlogs"
 	logBlob      = "customization.log"
+	checkBlob    = "validation.log"
 	logInterval  = 5 * time.Second
 )
 
-// customizationLog writes a run's events as customization.log has them, with
-// the markers that scripts look for.
-type customizationLog struct {
+// buildLog writes a run's events as customization.log and validation.log have
+// them, with the markers that scripts look for.
+type buildLog struct {
 	run      string
 	out      *blob.LogWriter
 	redactor *event.Redactor
 }
 
-// openCustomizationLog makes the log blob of a run in its staging account.
-func (e *Engine) openCustomizationLog(ctx context.Context, account, runID string, redactor *event.Redactor) (*customizationLog, error) {
+// openLog makes the log blob of a run in its staging account.
+func (e *Engine) openLog(ctx context.Context, account, runID, name string, redactor *event.Redactor) (*buildLog, error) {
 	if err := e.blobs.CreateContainer(ctx, account, logContainer); err != nil && !arm.IsCode(err, arm.CodeConflict) {
 		return nil, err
 	}
-	w, err := blob.NewLogWriter(context.WithoutCancel(ctx), e.blobs, blob.Name{Account: account, Container: logContainer, Blob: runID + "/" + logBlob}, logInterval)
+	w, err := blob.NewLogWriter(context.WithoutCancel(ctx), e.blobs, blob.Name{Account: account, Container: logContainer, Blob: runID + "/" + name}, logInterval)
 	if err != nil {
 		return nil, err
 	}
-	return &customizationLog{run: runID, out: w, redactor: redactor}, nil
+	return &buildLog{run: runID, out: w, redactor: redactor}, nil
 }
 
 // Emit implements event.Sink. Trouble with the log does not stop a build; Close
 // reports it.
-func (c *customizationLog) Emit(e event.Event) {
+func (c *buildLog) Emit(e event.Event) {
 	stream, text := "OUT", ""
 	switch e.Kind {
 	case event.StepStarted:
@@ -129,7 +130,7 @@ func (c *customizationLog) Emit(e event.Event) {
 }
 
 // Close publishes the rest of the log.
-func (c *customizationLog) Close() error { return c.out.Close() }
+func (c *buildLog) Close() error { return c.out.Close() }
 
 // tee is a sink that passes events on to several.
 func tee(sinks ...event.Sink) event.Sink {

@@ -2,7 +2,6 @@ package build_test
 
 import (
 	"encoding/json"
-	"io"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -10,7 +9,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"goldsmith/internal/blob"
 	"goldsmith/internal/build/buildtest"
 	"goldsmith/internal/distribute"
 	"goldsmith/internal/event"
@@ -141,7 +139,7 @@ func checkStaging(t *testing.T, l *buildtest.Lab, rec run.Record) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	id, contents, err := l.Engine.StagingGroup(t.Context(), template)
+	id, _, err := l.Engine.StagingGroup(t.Context(), template)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,26 +154,7 @@ func checkStaging(t *testing.T, l *buildtest.Lab, rec run.Record) {
 	if !strings.HasPrefix(group.Name, "IT_images_first_") {
 		t.Errorf("the staging group is called %s", group.Name)
 	}
-	account := ""
-	for _, c := range contents {
-		if strings.EqualFold(c.Type, "Microsoft.Storage/storageAccounts") {
-			account = c.Name
-		}
-	}
-	blobs, err := blob.OpenDir(filepath.Join(l.Data, "blobs"), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer blobs.Close()
-	body, _, err := blobs.Open(t.Context(), blob.Name{Account: account, Container: "packerlogs", Blob: rec.ID + "/customization.log"}, 0, -1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer body.Close()
-	text, err := io.ReadAll(body)
-	if err != nil {
-		t.Fatal(err)
-	}
+	text := l.StoredLog(rec, "customization.log")
 	at := 0
 	for _, marker := range []string{
 		"PACKER OUT ==> build: prepare",
@@ -186,14 +165,14 @@ func checkStaging(t *testing.T, l *buildtest.Lab, rec run.Record) {
 		"PACKER OUT     build: waagent -force -deprovision+user",
 		"PACKER OUT (telemetry) Finalizing. - This run took",
 	} {
-		i := strings.Index(string(text[at:]), marker)
+		i := strings.Index(text[at:], marker)
 		if i < 0 {
 			t.Errorf("customization.log lacks %q after byte %d:\n%s", marker, at, text)
 			continue
 		}
 		at += i
 	}
-	if !strings.Contains(string(text), "PACKER ERR     build: oh") {
+	if !strings.Contains(text, "PACKER ERR     build: oh") {
 		t.Errorf("customization.log does not mark what the script wrote to stderr:\n%s", text)
 	}
 }

@@ -36,7 +36,7 @@ func TestLogsHideTheSecretsOfARun(t *testing.T) {
 	if err := e.blobs.CreateAccount(t.Context(), account); err != nil {
 		t.Fatal(err)
 	}
-	log, err := e.openCustomizationLog(t.Context(), account, run, redactor)
+	log, err := e.openLog(t.Context(), account, run, logBlob, redactor)
 	if err != nil {
 		t.Fatal(err)
 	}

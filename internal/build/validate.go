@@ -29,6 +29,19 @@ func (b *builder) validate(ctx context.Context) error {
 }
 
 func (b *builder) validateImage(ctx context.Context) (err error) {
+	log, err := b.engine.openLog(ctx, b.job.Staging.Account, b.active.id(), checkBlob, b.redactor)
+	if err != nil {
+		return fmt.Errorf("open the validation log: %w", err)
+	}
+	outer := b.sink
+	b.sink = tee(outer, log)
+	defer func() {
+		b.sink = outer
+		if err != nil {
+			log.Emit(event.Event{Kind: event.Warning, Text: err.Error()})
+		}
+		err = errors.Join(err, log.Close())
+	}()
 	guest := &vm{}
 	defer func() { err = errors.Join(err, guest.close()) }()
 	if err := b.bootImage(ctx, guest); err != nil {

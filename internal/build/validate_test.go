@@ -46,6 +46,10 @@ func TestValidations(t *testing.T) {
 			if !events.Has(event.Output, "fetched before the build") || !events.Has(event.Info, "the image booted") {
 				t.Error(events.Text())
 			}
+			if text := l.StoredLog(rec, "validation.log"); !strings.Contains(text, "fetched before the build") || strings.Contains(text, "Starting provisioner") ||
+				(tt.state == run.Failed) != strings.Contains(text, `"check"`) {
+				t.Errorf("validation.log:\n%s", text)
+			}
 			if _, err := l.Engine.FindImage(t.Context(), l.ID("Microsoft.Compute/images/one")); (err == nil) != tt.there {
 				t.Errorf("the published image: %v", err)
 			}

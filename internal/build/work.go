@@ -24,7 +24,7 @@ type builder struct {
 	launcher
 	active *activeRun
 	undo   undoStack
-	log    *customizationLog // nil until the staging account is known
+	log    *buildLog // nil until the staging account is known
 	// redactor knows the secrets of the run, once its request is read.
 	redactor *event.Redactor
 	job      job
@@ -103,7 +103,7 @@ func (b *builder) run(ctx context.Context) error {
 	}
 	b.redactor.Add(b.engine.secrets(b.job)...)
 	b.redactor.Add(b.engine.secretTexts(b.active.id())...)
-	log, err := b.engine.openCustomizationLog(ctx, b.job.Staging.Account, b.active.id(), b.redactor)
+	log, err := b.engine.openLog(ctx, b.job.Staging.Account, b.active.id(), logBlob, b.redactor)
 	if err != nil {
 		return fmt.Errorf("open the customization log: %w", err)
 	}
