@@ -20,9 +20,12 @@ func refuseDocument(n *jsontree.Node, r *report) bool {
 	}
 	resources := n.Fold("resources")
 	switch {
-	case strings.Contains(schema, "deploymenttemplate"), resources != nil && resources.Kind == jsontree.Array:
+	case strings.Contains(schema, "deploymenttemplate"):
 		r.fail(root, arm.CodeNotSupported, "this is a deployment template, not an image template; "+
 			"pass the image template resource's body")
+	case resources != nil && resources.Kind == jsontree.Array:
+		r.fail(root, arm.CodeNotSupported, "this looks like a deployment template without its '$schema', "+
+			"which must name a deploymentTemplate.json")
 	case strings.Contains(schema, "deploymentparameters"):
 		r.fail(root, arm.CodeNotSupported, "this is the parameters file of a deployment, not an image template; "+
 			"pass the image template resource's body")

@@ -219,7 +219,7 @@ func TestParseRefusesOtherDocuments(t *testing.T) {
 		{"schema", `{"$schema": "https://schema.management.azure.com/schemas/2019-04-01/deploymentTemplate.json#"}`,
 			want{SeverityError, arm.CodeNotSupported, "", "this is a deployment template, not an image template"}, 1},
 		{"resources", `{"resources": []}`,
-			want{SeverityError, arm.CodeNotSupported, "", "this is a deployment template, not an image template"}, 1},
+			want{SeverityError, arm.CodeNotSupported, "", "this looks like a deployment template without its '$schema'"}, 1},
 		{"parameters", `{"$schema": "x/deploymentParameters.json#"}`, want{SeverityError, arm.CodeNotSupported, "", "parameters file"}, 1},
 		{"form", `{"$schema": "x/createUIDefinition.MultiVm.json#"}`, want{SeverityError, arm.CodeNotSupported, "", "form of the portal"}, 1},
 		{"expression", strings.Replace(valid, `"west"`, `"[parameters('location')]"`, 1),
