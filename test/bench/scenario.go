@@ -212,7 +212,7 @@ func (b *bench) four(ctx context.Context) error {
 	}
 	const section = "X four at once"
 	b.report.join(section, "all", "s", "two CPUs", time.Since(start).Seconds())
-	b.report.join(section, "one machine alone, at most", "MB", "PSS; tb-size 128 MiB", alone)
+	b.report.join(section, "one machine alone, at most", "MB", "PSS; tb-size 128 MiB; with the base's memory, which all share", alone)
 	if b.booting > 0 {
 		b.report.join(section, "the machine that boots the base, at most", "MB", "PSS; tb-size 128 MiB", b.booting)
 	}
