@@ -253,3 +253,26 @@ func TestAllocationProperties(t *testing.T) {
 		}
 	})
 }
+
+func TestOccupiedAddressesAreNotGiven(t *testing.T) {
+	s := NewSnapshot(ready())
+	sub, _, err := s.Subnet(subID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, err := s.Allocate(sub, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s = s.Occupied(Use{By: netID, Of: subID, Member: "exposed", Addr: before[0]})
+	after, err := s.Allocate(sub, 1)
+	if err != nil || after[0] != before[1] {
+		t.Errorf("given %v, %v; want %v", after, err, before[1])
+	}
+	if err := s.CheckAddress(sub, before[0], netID+"2"); !arm.IsCode(err, CodeAddressTaken) {
+		t.Errorf("somebody else takes it: %v", err)
+	}
+	if err := s.CheckAddress(sub, before[0], netID); err != nil {
+		t.Errorf("its owner keeps it: %v", err)
+	}
+}
