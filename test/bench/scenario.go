@@ -217,7 +217,7 @@ func (b *bench) four(ctx context.Context) error {
 		b.report.join(section, "the machine that boots the base, at most", "MB", "PSS; tb-size 128 MiB", b.booting)
 	}
 	if together := peak(samples, 4, time.Now()); together > 0 {
-		b.report.join(section, "each further machine adds", "MB", "to reach: half of a cold guest's", (together-alone)/3)
+		b.report.join(section, "each further machine adds", "MB", "to reach: half of what the machine takes that boots the base", (together-alone)/3)
 	}
 	return nil
 }
