@@ -16,7 +16,7 @@ PACKAGES      := qemu-system-x86 qemu-utils ovmf mmdebstrap uidmap mtools dosfst
                  systemd-boot-efi grub-pc-bin grub-common ca-certificates
 TEST_PACKAGES := util-linux
 
-.PHONY: help build packages demo test test-fast test-vm lint bench soak fuzz clean
+.PHONY: help build packages demo test test-fast lint bench soak clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14

@@ -136,7 +136,7 @@ func (a *app) askAboutFailure(ctx context.Context, e *build.Engine, runID string
 			return nil
 		}
 		if err != nil { // nobody is there to answer
-			fmt.Fprintln(a.env.Stderr, "kept")
+			fmt.Fprintln(a.env.Stderr, "kept: there is nobody to answer")
 			return nil
 		}
 	}
