@@ -1,6 +1,6 @@
 // Command bench measures what a build costs here, phase by phase, how fast images
-// are written beside qemu-img, and how much memory that takes. It prints a table
-// and writes the same figures as JSON.
+// are written beside qemu-img, how fast a build's network is beside others, and how
+// much memory that takes. It prints a table and writes the same figures as JSON.
 package main
 
 import (
