@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/google/renameio/v2"
 	"github.com/u-root/u-root/pkg/cpio"
 
 	"goldsmith/internal/arm"
@@ -94,6 +95,32 @@ func one(dir, first, second string) (string, string, error) {
 		found[i] = matches[0]
 	}
 	return found[0], found[1], nil
+}
+
+// Build makes the initial RAM file system of a machine in the file initrd and
+// returns its kernel. Its /init is the Go program of the package with the import
+// path program, which is compiled; modules are as Initramfs has them.
+func Build(ctx context.Context, initrd, program string, modules []string) (vmlinuz string, err error) {
+	vmlinuz, moduleDir, err := Find(ctx)
+	if err != nil {
+		return "", err
+	}
+	binary := initrd + ".init"
+	defer os.Remove(binary)
+	compile := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", binary, program)
+	compile.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := compile.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build of %s: %w\n%s", program, err, out)
+	}
+	content, err := os.ReadFile(binary)
+	if err != nil {
+		return "", err
+	}
+	archive, err := Initramfs(content, moduleDir, modules)
+	if err != nil {
+		return "", err
+	}
+	return vmlinuz, renameio.WriteFile(initrd, archive, 0o644)
 }
 
 // Initramfs is a compressed initial RAM file system whose /init is program, with

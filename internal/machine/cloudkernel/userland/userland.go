@@ -67,8 +67,8 @@ func listen() (int, error) {
 	return fd, unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: 1})
 }
 
-// await looks at each kernel event until ready says so.
-func (k Kernel) await(ready func() bool) error {
+// Await looks at each kernel event until ready says so.
+func (k Kernel) Await(ready func() bool) error {
 	buffer := make([]byte, 64<<10)
 	for !ready() {
 		if _, err := unix.Read(k.events, buffer); err != nil && !errors.Is(err, unix.EINTR) && !errors.Is(err, unix.ENOBUFS) {
@@ -81,7 +81,7 @@ func (k Kernel) await(ready func() bool) error {
 // OpenPort waits for a virtio-serial port and opens it.
 func (k Kernel) OpenPort(name string) (*os.File, error) {
 	var device string
-	err := k.await(func() bool {
+	err := k.Await(func() bool {
 		ports, _ := filepath.Glob("/sys/class/virtio-ports/*")
 		for _, p := range ports {
 			if found, err := os.ReadFile(p + "/name"); err == nil && strings.TrimSpace(string(found)) == name {
@@ -99,7 +99,7 @@ func (k Kernel) OpenPort(name string) (*os.File, error) {
 // AwaitCard waits for the network card with a hardware address and returns its
 // name.
 func (k Kernel) AwaitCard(mac string) (name string, err error) {
-	err = k.await(func() bool {
+	err = k.Await(func() bool {
 		all, _ := net.Interfaces()
 		for _, i := range all {
 			if strings.EqualFold(i.HardwareAddr.String(), mac) {

@@ -10,10 +10,6 @@ import (
 	"encoding/base64"
 	"fmt"
 	"net/netip"
-	"os"
-	"os/exec"
-
-	"github.com/google/renameio/v2"
 
 	"goldsmith/internal/machine/cloudkernel"
 )
@@ -48,26 +44,7 @@ var modules = []string{
 // Build makes the machine's initial RAM file system in the file initrd and returns
 // its kernel.
 func Build(ctx context.Context, initrd string) (kernel string, err error) {
-	kernel, moduleDir, err := cloudkernel.Find(ctx)
-	if err != nil {
-		return "", err
-	}
-	program := initrd + ".init"
-	defer os.Remove(program)
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", program, "goldsmith/internal/network/networktest/standin/init")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build of the stand-in's program: %w\n%s", err, out)
-	}
-	content, err := os.ReadFile(program)
-	if err != nil {
-		return "", err
-	}
-	archive, err := cloudkernel.Initramfs(content, moduleDir, modules)
-	if err != nil {
-		return "", err
-	}
-	return kernel, renameio.WriteFile(initrd, archive, 0o644)
+	return cloudkernel.Build(ctx, initrd, "goldsmith/internal/network/networktest/standin/init", modules)
 }
 
 // Config is what a machine is told.

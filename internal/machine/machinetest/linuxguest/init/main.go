@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"goldsmith/internal/machine/cloudkernel/userland"
 	"goldsmith/internal/machine/machinetest/talk"
 )
 
@@ -26,89 +27,22 @@ const helperPort = "org.goldsmith.helper.0"
 func main() {
 	err := run()
 	fmt.Println("init:", err)
-	powerOff()
+	userland.PowerOff()
 }
 
 func run() error {
-	for _, m := range []struct{ fs, dir string }{{"devtmpfs", "/dev"}, {"sysfs", "/sys"}, {"proc", "/proc"}} {
-		if err := unix.Mount(m.fs, m.dir, m.fs, 0, ""); err != nil && !errors.Is(err, unix.EBUSY) {
-			return fmt.Errorf("mount %s: %w", m.dir, err)
-		}
-	}
-	events, err := listen()
-	if err != nil {
-		return fmt.Errorf("kernel events: %w", err)
-	}
-	// Numbered in the order in which they need each other.
-	modules, err := filepath.Glob("/modules/*.ko")
+	kernel, err := userland.Start()
 	if err != nil {
 		return err
 	}
-	for _, m := range modules {
-		if err := load(m); err != nil {
-			return fmt.Errorf("load %s: %w", m, err)
-		}
-	}
-	port, err := openPort(events)
+	port, err := kernel.OpenPort(helperPort)
 	if err != nil {
 		return fmt.Errorf("helper port: %w", err)
 	}
 	go powerButton()
-	g := guest{boot: rand.Text(), events: events}
+	g := guest{boot: rand.Text(), kernel: kernel}
 	fmt.Println("init: ready")
 	return talk.Answer(port, g.do)
-}
-
-func powerOff() {
-	unix.Sync()
-	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)
-}
-
-func load(module string) error {
-	f, err := os.Open(module)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return unix.FinitModule(int(f.Fd()), "", 0)
-}
-
-// listen opens the kernel's event socket, so that nothing needs polling.
-func listen() (int, error) {
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, unix.NETLINK_KOBJECT_UEVENT)
-	if err != nil {
-		return -1, err
-	}
-	return fd, unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: 1})
-}
-
-// await looks at each kernel event until ready says so.
-func await(events int, ready func() bool) error {
-	buffer := make([]byte, 64<<10)
-	for !ready() {
-		if _, err := unix.Read(events, buffer); err != nil && !errors.Is(err, unix.EINTR) && !errors.Is(err, unix.ENOBUFS) {
-			return err
-		}
-	}
-	return nil
-}
-
-// openPort waits for the helper's port and opens it.
-func openPort(events int) (*os.File, error) {
-	var device string
-	err := await(events, func() bool {
-		ports, _ := filepath.Glob("/sys/class/virtio-ports/*")
-		for _, p := range ports {
-			if name, err := os.ReadFile(p + "/name"); err == nil && strings.TrimSpace(string(name)) == helperPort {
-				device = "/dev/" + filepath.Base(p)
-			}
-		}
-		return device != ""
-	})
-	if err != nil {
-		return nil, err
-	}
-	return os.OpenFile(device, os.O_RDWR, 0)
 }
 
 // diskSize is the size of the disk in bytes.
@@ -139,7 +73,7 @@ func powerButton() {
 				}
 				const key, power = 1, 116
 				if binary.NativeEndian.Uint16(event[16:]) == key && binary.NativeEndian.Uint16(event[18:]) == power {
-					powerOff()
+					userland.PowerOff()
 				}
 			}
 		}()
@@ -149,7 +83,7 @@ func powerButton() {
 // guest is what requests work on.
 type guest struct {
 	boot   string
-	events int
+	kernel userland.Kernel
 }
 
 func (g guest) do(request string, args []string) (string, error) {
@@ -163,7 +97,7 @@ func (g guest) do(request string, args []string) (string, error) {
 	case talk.Boot:
 		return g.boot, nil
 	case talk.PowerOff:
-		powerOff()
+		userland.PowerOff()
 		return "", nil
 	case talk.WriteAt, talk.ReadAt:
 		return block(request == talk.WriteAt, arg(0), arg(1))
@@ -177,7 +111,7 @@ func (g guest) do(request string, args []string) (string, error) {
 		}
 		var size int64
 		var unread error
-		err = await(g.events, func() bool {
+		err = g.kernel.Await(func() bool {
 			size, unread = diskSize()
 			return size >= want || unread != nil
 		})
@@ -186,13 +120,13 @@ func (g guest) do(request string, args []string) (string, error) {
 		disks, err := filepath.Glob("/sys/block/vd*")
 		return strconv.Itoa(len(disks)), err
 	case talk.AwaitNIC:
-		err := await(g.events, func() bool { return card() != nil })
+		err := g.kernel.Await(func() bool { return card() != nil })
 		if err != nil {
 			return "", err
 		}
 		return card().HardwareAddr.String(), nil
 	case talk.NoNIC:
-		return "", await(g.events, func() bool { return card() == nil })
+		return "", g.kernel.Await(func() bool { return card() == nil })
 	case talk.SendNIC:
 		return "", send(arg(0))
 	}
