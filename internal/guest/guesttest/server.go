@@ -239,18 +239,15 @@ func (s *Server) session(ctx context.Context, conn ssh.Conn, c ssh.Channel, requ
 	for r := range requests {
 		var text struct{ Value string }
 		_ = ssh.Unmarshal(r.Payload, &text)
-		ok := false
+		var ok bool
+		var start func()
 		switch r.Type {
 		case "exec":
-			if ok = !started; ok {
-				started = true
-				work.Go(func() { s.exec(ctx, conn, c, text.Value) })
-			}
+			ok = !started
+			start = func() { s.exec(ctx, conn, c, text.Value) }
 		case "subsystem":
-			if ok = !started && text.Value == "sftp" && s.config.Dir != ""; ok {
-				started = true
-				work.Go(func() { s.transfer(c) })
-			}
+			ok = !started && text.Value == "sftp" && s.config.Dir != ""
+			start = func() { s.transfer(c) }
 		case "signal":
 			ok = true
 			stop(signalled(text.Value))
@@ -259,6 +256,11 @@ func (s *Server) session(ctx context.Context, conn ssh.Conn, c ssh.Channel, requ
 		}
 		if r.WantReply {
 			_ = r.Reply(ok, nil)
+		}
+		// After the reply: a channel that ends before it looks like a lost connection.
+		if ok && start != nil {
+			started = true
+			work.Go(start)
 		}
 	}
 }

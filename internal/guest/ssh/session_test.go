@@ -83,6 +83,18 @@ func TestRun(t *testing.T) {
 	}
 }
 
+// TestRunOfNothing runs commands that end as soon as they begin.
+func TestRunOfNothing(t *testing.T) {
+	session := connect(t, server(t, guesttest.Config{
+		Handler: func(context.Context, string, io.Reader, io.Writer, io.Writer) int { return 3 },
+	}), nil)
+	for range 200 {
+		if exit, err := session.Run(t.Context(), "exit 3", nil, nil); exit != 3 || err != nil {
+			t.Fatalf("exit code %d, error %v", exit, err)
+		}
+	}
+}
+
 func TestConnectRefuses(t *testing.T) {
 	other, err := guesttest.New(guesttest.Config{})
 	if err != nil {
