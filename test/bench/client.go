@@ -99,14 +99,14 @@ func (c *client) send(r *http.Request, out any) error {
 // load lets a number of clients make n requests as fast as they are answered, and
 // adds the rate, the 99th percentile, and the processor time of the service and of
 // the clients to the report.
-func (c *client) load(r *report, s *served, name, goal string, clients, n int, request func(i int) error) error {
+func (c *client) load(r *report, s *served, name, goal string, clients, n int, request func(i int) error) (perSecond float64, err error) {
 	took := make([]time.Duration, n)
 	errs := make(chan error, clients)
 	var next atomic.Int64
 	var wg sync.WaitGroup
 	before, err := s.cpu()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	own, start := ownCPU(), time.Now()
 	for range clients {
@@ -125,20 +125,21 @@ func (c *client) load(r *report, s *served, name, goal string, clients, n int, r
 	elapsed := time.Since(start)
 	select {
 	case err := <-errs:
-		return fmt.Errorf("%s: %w", name, err)
+		return 0, fmt.Errorf("%s: %w", name, err)
 	default:
 	}
 	after, err := s.cpu()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	slices.Sort(took)
+	perSecond = float64(n) / elapsed.Seconds()
 	perRequest := func(d time.Duration) float64 { return float64(d.Microseconds()) / float64(n) }
-	r.add("load", name+", rate", "1/s", goal, float64(n)/elapsed.Seconds())
-	r.add("load", name+", 99th percentile", "ms", "to be reached: under 50 ms", took[n*99/100].Seconds()*1000)
-	r.add("load", name+", processor time of the service", "us each", "", perRequest(after-before))
-	r.add("load", name+", processor time of the clients", "us each", "", perRequest(ownCPU()-own))
-	return nil
+	r.join("load", name+", rate", "1/s", goal, perSecond)
+	r.join("load", name+", 99th percentile", "ms", "to be reached: under 50 ms", took[n*99/100].Seconds()*1000)
+	r.join("load", name+", processor time of the service", "us each", "", perRequest(after-before))
+	r.join("load", name+", processor time of the clients", "us each", "", perRequest(ownCPU()-own))
+	return perSecond, nil
 }
 
 // ownCPU is the processor time that this process has used.
