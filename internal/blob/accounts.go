@@ -22,8 +22,9 @@ import (
 // Accounts are storage accounts with their containers. It implements Store. It
 // is safe for concurrent use; several processes may share a directory.
 type Accounts struct {
-	bucket   *blob.Bucket // markers and records
-	content  *blob.Bucket // segments: the same place, without a metadata file for each
+	bucket   *blob.Bucket // records, and all that is there
+	markers  *blob.Bucket // the same place; writes no metadata file
+	content  *blob.Bucket // segments: the same place on a disk, without a metadata file for each
 	renderer Renderer
 	mu       sync.Mutex
 	lockFile string // serialises commits between processes, "" when there is one
@@ -44,12 +45,13 @@ func OpenDir(dir string, renderer Renderer) (*Accounts, error) {
 	if err != nil {
 		return nil, arm.Errorf(arm.CodeInternal, "open the storage accounts: %w", errors.Join(err, bucket.Close())).At(dir)
 	}
-	return &Accounts{bucket: bucket, content: content, renderer: renderer, lockFile: filepath.Join(dir, "lock")}, nil
+	return &Accounts{bucket: bucket, markers: content, content: content, renderer: renderer, lockFile: filepath.Join(dir, "lock")}, nil
 }
 
 // NewMemory makes empty accounts that live in memory.
 func NewMemory(renderer Renderer) *Accounts {
-	return &Accounts{bucket: memblob.OpenBucket(nil), content: memblob.OpenBucket(nil), renderer: renderer}
+	bucket := memblob.OpenBucket(nil)
+	return &Accounts{bucket: bucket, markers: bucket, content: memblob.OpenBucket(nil), renderer: renderer}
 }
 
 // Close releases what the accounts hold open.
@@ -144,7 +146,7 @@ func (a *Accounts) mark(ctx context.Context, marker, what string, content []byte
 		return err
 	}
 	defer unlock()
-	err = a.bucket.WriteAll(ctx, marker, content, &blob.WriterOptions{IfNotExist: true, ContentType: defaultType})
+	err = a.markers.WriteAll(ctx, marker, content, &blob.WriterOptions{IfNotExist: true, ContentType: defaultType})
 	if gcerrors.Code(err) == gcerrors.FailedPrecondition {
 		return arm.Errorf(arm.CodeConflict, "%s exists already", what)
 	}

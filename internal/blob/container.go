@@ -117,7 +117,7 @@ func (a *Accounts) UpdateContainer(ctx context.Context, account, container strin
 	}
 	raw, err := json.Marshal(containerRecord{ContainerSettings: info.ContainerSettings, ETag: newETag()})
 	if err == nil {
-		err = a.bucket.WriteAll(ctx, containerMarker(account, container), raw, &blob.WriterOptions{ContentType: defaultType})
+		err = a.markers.WriteAll(ctx, containerMarker(account, container), raw, &blob.WriterOptions{ContentType: defaultType})
 	}
 	if err != nil {
 		return ContainerInfo{}, fault("change container", container, err)
