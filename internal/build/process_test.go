@@ -71,8 +71,15 @@ type worker struct {
 // startWorker starts this test binary as a worker.
 func startWorker(t *testing.T, data, name, stop string) *worker {
 	t.Helper()
-	cmd := exec.Command(os.Args[0], "-test.run=^TestWorker$", "-test.timeout=120s")
-	cmd.Env = append(os.Environ(), workerData+"="+data, workerName+"="+name, workerStop+"="+stop)
+	return startAs(t, "TestWorker", workerData+"="+data, workerName+"="+name, workerStop+"="+stop)
+}
+
+// startAs starts one test of this binary in a process of its own. What it has no
+// time to remove when it is killed goes with t's own directory.
+func startAs(t *testing.T, test string, env ...string) *worker {
+	t.Helper()
+	cmd := exec.Command(os.Args[0], "-test.run=^"+test+"$", "-test.timeout=120s")
+	cmd.Env = append(append(os.Environ(), "TMPDIR="+t.TempDir()), env...)
 	cmd.Stderr = os.Stderr
 	pipe, err := cmd.StdoutPipe()
 	if err != nil {

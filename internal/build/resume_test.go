@@ -1,11 +1,9 @@
 package build_test
 
 import (
-	"bufio"
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -68,17 +66,7 @@ func TestServiceKilled(t *testing.T) {
 		t.Run(b.String(), func(t *testing.T) {
 			t.Parallel()
 			data := filepath.Join(t.TempDir(), "data")
-			cmd := exec.Command(os.Args[0], "-test.run=^TestServer$", "-test.timeout=120s")
-			cmd.Env = append(os.Environ(), serverData+"="+data)
-			cmd.Stderr = os.Stderr
-			pipe, err := cmd.StdoutPipe()
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := cmd.Start(); err != nil {
-				t.Fatal(err)
-			}
-			w := &worker{cmd, bufio.NewReader(pipe)}
+			w := startAs(t, "TestServer", serverData+"="+data)
 			sealed := 0 // steps that had ended
 			w.until(func(e event.Event, _ bool) bool {
 				if e.Kind == event.StepFinished {
