@@ -2,6 +2,7 @@ package build
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -86,7 +87,7 @@ func (b *builder) deploy(ctx context.Context) (*deployment, error) {
 	case !given:
 		d, err = s.public(windows)
 	default:
-		if err := joinFindings(vnet.Checklist(snapshot, want)); err != nil {
+		if err := errors.Join(joinFindings(vnet.Checklist(snapshot, want)), b.engine.checkBridge(want.SubnetID)); err != nil {
 			return nil, err
 		}
 		if want.ContainerSubnetID != "" {
@@ -101,6 +102,9 @@ func (b *builder) deploy(ctx context.Context) (*deployment, error) {
 	if given {
 		if err := b.engine.furnish(ctx, snapshot, want.SubnetID, &d.config); err != nil {
 			return nil, err
+		}
+		if d.config.Bridge = b.bridgeOn(want.SubnetID); d.config.Bridge != nil {
+			d.drawn.Notes = append(d.drawn.Notes, fmt.Sprintf("subnet on bridge %s, the build vm as %v", d.config.Bridge.Name, d.config.Bridge.HardwareAddress()))
 		}
 	}
 	for _, r := range s.list {

@@ -78,6 +78,8 @@ type Config struct {
 	Tokens imds.Tokens
 	// Egress is what build VMs may reach outside.
 	Egress network.Egress
+	// Bridges are the subnets that are on bridges of the host.
+	Bridges []BridgedSubnet
 	// Guest is what else the builder sets in a guest, during the build only.
 	Guest provision.Settings
 	// ProxyFiles makes what proxy VMs boot from, in a directory; nil makes the real

@@ -36,7 +36,11 @@ func (e *Engine) networkMode(t *imagetemplate.Template) plan.NetworkMode {
 	if !ok {
 		return plan.NetworkPrivate
 	}
-	return plan.NetworkMode("subnet " + resource.Key(d.SubnetID))
+	mode := "subnet " + resource.Key(d.SubnetID)
+	if b, ok := e.bridgeOf(d.SubnetID); ok {
+		mode += " on bridge " + b.Bridge
+	}
+	return plan.NetworkMode(mode)
 }
 
 // NetworkSnapshot is every record that networks consist of or that may use one, and
@@ -72,7 +76,7 @@ func (e *Engine) checkNetwork(ctx context.Context, t *imagetemplate.Template, wi
 			return arm.Errorf(arm.CodeValidationFailed, "proxyVmSize: %w", err)
 		}
 	}
-	return joinFindings(vnet.Checklist(s, d))
+	return errors.Join(joinFindings(vnet.Checklist(s, d)), e.checkBridge(d.SubnetID))
 }
 
 func joinFindings(found []vnet.Finding) error {

@@ -35,6 +35,7 @@ type hostFlags struct {
 	mirrors     []string
 	allowFetch  []string
 	allowEgress []string
+	bridges     []string
 	caFile      string
 	guestProxy  bool
 	guestCA     bool
@@ -49,6 +50,7 @@ func (h *hostFlags) register(f *pflag.FlagSet) {
 	f.StringArrayVar(&h.mirrors, "mirror", nil, "serve URLs that begin with PREFIX from elsewhere: PREFIX=DIR-or-URL (repeatable)")
 	f.StringArrayVar(&h.allowFetch, "allow-fetch", nil, "fetch from addresses in CIDR although policy refuses them (repeatable)")
 	f.StringArrayVar(&h.allowEgress, "allow-egress", nil, "let build machines reach addresses in CIDR although policy refuses them (repeatable)")
+	f.StringArrayVar(&h.bridges, "bridge", nil, "put build machines in a subnet on a bridge of the host: GROUP/NAME/SUBNET=BRIDGE (repeatable; needs CAP_NET_ADMIN)")
 	f.StringVar(&h.caFile, "ca-file", "", "also trust the certificates in this PEM file when fetching")
 	f.BoolVar(&h.guestProxy, "guest-proxy", false, "set this process's proxy (HTTP_PROXY, HTTPS_PROXY, NO_PROXY) in the guest, for the build only")
 	f.BoolVar(&h.guestCA, "guest-ca", false, "trust --ca-file in the guest too, for the build only")
@@ -136,6 +138,9 @@ func (a *app) config() (build.Config, error) {
 		return cfg, err
 	}
 	cfg.Egress = network.Egress{Allow: allow}
+	if cfg.Bridges, err = bridges(a.host.bridges); err != nil {
+		return cfg, err
+	}
 	cfg.Guest, err = a.guestSettings()
 	return cfg, err
 }
@@ -175,6 +180,28 @@ func (a *app) guestSettings() (provision.Settings, error) {
 		s.Mirrors[from] = to
 	}
 	return s, nil
+}
+
+// bridges parses the subnets that are on bridges of the host, and looks whether they
+// can be.
+func bridges(list []string) (out []build.BridgedSubnet, err error) {
+	seen := map[string]bool{}
+	for _, text := range list {
+		b, err := build.ParseBridgedSubnet(text)
+		if err != nil {
+			return nil, arm.Errorf(arm.CodeUsage, "--bridge: %w", err)
+		}
+		if key := strings.ToLower(b.String()); seen[key] {
+			return nil, arm.Errorf(arm.CodeUsage, "--bridge: subnet %v is there twice", b)
+		} else {
+			seen[key] = true
+		}
+		if err := b.Check(); err != nil {
+			return nil, err
+		}
+		out = append(out, b)
+	}
+	return out, nil
 }
 
 // prefixes parses the address ranges of a flag.

@@ -95,6 +95,7 @@ func (a *app) serveSettings(set *pflag.FlagSet, flags serveFlags) (s server.Sett
 func (a *app) applyBuildSettings(set *pflag.FlagSet, b server.BuildSettings) error {
 	values := map[string][]string{
 		"vm-size": b.VMSizes, "mirror": b.Mirrors, "allow-fetch": b.AllowFetch, "allow-egress": b.AllowEgress, "guest-mirror": b.GuestMirrors,
+		"bridge": b.Bridges,
 	}
 	for name, v := range map[string]string{"accel": b.Accelerator, "ca-file": b.CAFile, "boot-timeout": b.BootTimeout} {
 		if v != "" {
@@ -144,6 +145,9 @@ func (a *app) serve(ctx context.Context, set *pflag.FlagSet, settings server.Set
 			err = cerr
 		}
 	}()
+	if err := engine.CheckBridges(ctx); err != nil {
+		log.Warn("bridges", slog.Any("error", err))
+	}
 	s, err := server.New(ctx, server.Config{
 		Data: cfg.Data, Settings: settings, Engine: engine, Version: a.env.Version, Log: log, Metrics: metrics, Notice: a.env.Stdout,
 	})

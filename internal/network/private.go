@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 	"goldsmith/internal/arm"
+	"goldsmith/internal/network/bridge"
 	"goldsmith/internal/network/frame"
 	"goldsmith/internal/network/gateway"
 	"goldsmith/internal/network/netswitch"
@@ -64,6 +65,8 @@ type Config struct {
 	// Proxy is the deployment behind a private link; nil gives the builder a
 	// direct way to the build VM.
 	Proxy *Proxy
+	// Bridge joins Subnet with a bridge of the host; nil keeps it apart.
+	Bridge *Bridge
 	// OnDenied hears of each different packet that the rules refused, once, from
 	// the path of frames: it must not wait. card is "build" or "proxy".
 	OnDenied func(card string, d Denial)
@@ -92,6 +95,8 @@ type Private struct {
 	sw   *netswitch.Switch
 	gw   *gateway.Gateway
 	link *link // nil without a proxy
+	// bridge is the build VM's port of the host's bridge; nil without one.
+	bridge *bridge.Port
 
 	attaching chan struct{} // a lock that can be waited for with a context
 	watchers  sync.WaitGroup
@@ -166,9 +171,14 @@ func (n *Private) start() error {
 		return err
 	}
 	if cfg.Proxy != nil {
-		n.link, err = newLink(n)
+		if n.link, err = newLink(n); err != nil {
+			return err
+		}
 	}
-	return err
+	if cfg.Bridge != nil {
+		return n.joinBridge()
+	}
+	return nil
 }
 
 // platformRoutes are the addresses of services that are not behind the proxy VM
@@ -308,7 +318,7 @@ func (n *Private) plugged() bool {
 }
 
 // SetTap shows every frame that passes a port of the network ("build", "gateway",
-// and with a proxy "proxy", "balancer", "link") to tap; nil ends that.
+// with a proxy "proxy", "balancer", "link", and "bridge") to tap; nil ends that.
 func (n *Private) SetTap(tap netswitch.Tap) { n.sw.SetTap(tap) }
 
 // Stats is what passed the build VM's newest port; zero before the first.
@@ -331,6 +341,9 @@ func (n *Private) shutdown() error {
 	var errs []error
 	if n.link != nil {
 		errs = append(errs, n.link.close())
+	}
+	if n.bridge != nil {
+		errs = append(errs, n.bridge.Close())
 	}
 	errs = append(errs, n.sw.Close())
 	if n.gw != nil {

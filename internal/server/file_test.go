@@ -57,6 +57,7 @@ func TestParseSaysWhere(t *testing.T) {
 		"list":           {"names: x\n", "f:1: str x is not what is expected here: a list"},
 		"http":           {"slots: 1\nurl: http://x\n", "f:2: url: "},
 		"pair":           {"certificate: x\n", "f:1: certificate: certificate and key belong together"},
+		"bridge":         {"builds:\n  bridges: [a/b/c=br0, corp=br0]\n", "f:2: builds.bridges.1: a subnet on a bridge is GROUP/NAME/SUBNET=BRIDGE"},
 		"slots":          {"slots: -1\n", "f:1: slots: "},
 		"level":          {"log:\n  level: loud\n", "f:2: log.level: "},
 		"format":         {"log:\n  format: xml\n", "f:2: log.format: "},

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"goldsmith/internal/arm"
+	"goldsmith/internal/build"
 	"goldsmith/internal/identity"
 )
 
@@ -51,6 +52,7 @@ type BuildSettings struct {
 	Mirrors      []string `yaml:"mirrors"`
 	AllowFetch   []string `yaml:"allowFetch"`
 	AllowEgress  []string `yaml:"allowEgress"`
+	Bridges      []string `yaml:"bridges"`
 	CAFile       string   `yaml:"caFile"`
 	GuestProxy   bool     `yaml:"guestProxy"`
 	GuestCA      bool     `yaml:"guestCA"`
@@ -119,6 +121,11 @@ func (s Settings) check() (out []finding) {
 	if t := s.Builds.BootTimeout; t != "" {
 		if d, err := time.ParseDuration(t); err != nil || d <= 0 {
 			bad("builds.bootTimeout", "a time is, for example, 20m")
+		}
+	}
+	for i, text := range s.Builds.Bridges {
+		if _, err := build.ParseBridgedSubnet(text); err != nil {
+			bad("builds.bridges."+itoa(i), "a subnet on a bridge is GROUP/NAME/SUBNET=BRIDGE, such as networks/corp/build=br0")
 		}
 	}
 	for i, issuer := range s.Issuers {
