@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"goldsmith/internal/arm"
+	"goldsmith/internal/conformance"
 	"goldsmith/internal/jsontree"
 )
 
@@ -22,10 +23,7 @@ var broken = map[string]string{
 // Every published deployment template is read, bound to parameters of the declared
 // types, and evaluated, with the deployments nested in it.
 func TestConformanceTemplates(t *testing.T) {
-	root := os.Getenv("GOLDSMITH_CONFORMANCE")
-	if root == "" {
-		t.Fatal("GOLDSMITH_CONFORMANCE must name the directory of published templates")
-	}
+	root := conformance.Path(t)
 	files, nested := 0, 0
 	err := filepath.WalkDir(filepath.Join(root, "templates"), func(path string, e fs.DirEntry, err error) error {
 		if err != nil || e.IsDir() || !strings.HasSuffix(path, ".json") {

@@ -47,19 +47,11 @@ func (e *Engine) startRun(ctx context.Context, id, cause string, given []GivenVa
 	if err != nil {
 		return run.Record{}, err
 	}
-	parsed, err := arm.ParseID(id)
+	rec, s, unlock, err := e.lockTemplate(ctx, id)
 	if err != nil {
 		return run.Record{}, err
 	}
-	defer e.templates.lock(parsed)()
-	rec, err := e.resources.Get(ctx, id)
-	if err != nil {
-		return run.Record{}, err
-	}
-	s, err := decodeTemplate(rec)
-	if err != nil {
-		return run.Record{}, err
-	}
+	defer unlock()
 	if s.state() != StateSucceeded {
 		return run.Record{}, notAllowed("run", s, nil).At(rec.ID)
 	}
@@ -80,7 +72,8 @@ func (e *Engine) startRun(ctx context.Context, id, cause string, given []GivenVa
 	if t := res.Template; s.Service && s.Version >= "2020" && (t.Identity == nil || len(t.Identity.UserAssigned) == 0) {
 		return run.Record{}, arm.Errorf(arm.CodeValidationFailed, "Managed identity is required for building this template using current API version").At(rec.ID)
 	}
-	if parsed, err = arm.ParseID(rec.ID); err != nil {
+	parsed, err := arm.ParseID(rec.ID)
+	if err != nil {
 		return run.Record{}, err
 	}
 	queued, err := newRun(uuid.NewString(), parsed, s, job{Body: s.Body, Service: true, Literal: s.Service, Cause: cause, Values: values})
@@ -107,6 +100,24 @@ func (e *Engine) startRun(ctx context.Context, id, cause string, given []GivenVa
 	return queued, e.queue.Deliver(ctx, queued)
 }
 
+// lockTemplate reads a template that nobody else in this process changes until
+// unlock is called.
+func (e *Engine) lockTemplate(ctx context.Context, id string) (rec resource.Record, s templateState, unlock func(), err error) {
+	parsed, err := arm.ParseID(id)
+	if err != nil {
+		return rec, s, nil, err
+	}
+	unlock = e.templates.lock(parsed)
+	if rec, err = e.resources.Get(ctx, id); err == nil {
+		s, err = decodeTemplate(rec)
+	}
+	if err != nil {
+		unlock()
+		return rec, s, nil, err
+	}
+	return rec, s, unlock, nil
+}
+
 // note appends an event to the log of a run that nobody works.
 func (e *Engine) note(runID string, ev event.Event) error {
 	if err := os.MkdirAll(filepath.Dir(e.LogPath(runID)), 0o700); err != nil {
@@ -123,19 +134,11 @@ func (e *Engine) note(runID string, ev event.Event) error {
 // CancelRun asks the run of a template to end. The error is CodeNotAllowed when
 // none is going on. Cancelling twice is cancelling once.
 func (e *Engine) CancelRun(ctx context.Context, id string) (run.Record, error) {
-	parsed, err := arm.ParseID(id)
+	rec, s, unlock, err := e.lockTemplate(ctx, id)
 	if err != nil {
 		return run.Record{}, err
 	}
-	defer e.templates.lock(parsed)()
-	rec, err := e.resources.Get(ctx, id)
-	if err != nil {
-		return run.Record{}, err
-	}
-	s, err := decodeTemplate(rec)
-	if err != nil {
-		return run.Record{}, err
-	}
+	defer unlock()
 	active, err := e.activeOf(ctx, rec.ID)
 	if err != nil {
 		return run.Record{}, err

@@ -5,7 +5,6 @@ package imagetemplate
 import (
 	"encoding/json"
 	"net/url"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -13,29 +12,8 @@ import (
 	"testing"
 
 	"goldsmith/internal/arm"
+	"goldsmith/internal/conformance"
 )
-
-// The conformance files are templates that people published, the examples of
-// the published API and recorded requests. They are read from the directory
-// that GOLDSMITH_CONFORMANCE names.
-
-func conformanceDir(t *testing.T, parts ...string) string {
-	t.Helper()
-	root := os.Getenv("GOLDSMITH_CONFORMANCE")
-	if root == "" {
-		t.Fatal("GOLDSMITH_CONFORMANCE is not set: it must name the directory with the conformance files")
-	}
-	return filepath.Join(append([]string{root}, parts...)...)
-}
-
-func readConformance(t *testing.T, path string) []byte {
-	t.Helper()
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return text
-}
 
 // verdict is why a file is valid or not. A file with an error is invalid.
 type verdict struct {
@@ -126,7 +104,7 @@ type corpusFile struct{ path, kind, version string }
 func corpus(t *testing.T) []corpusFile {
 	t.Helper()
 	var out []corpusFile
-	for i, line := range strings.Split(string(readConformance(t, conformanceDir(t, "templates", "INDEX.tsv"))), "\n") {
+	for i, line := range strings.Split(string(conformance.Read(t, "templates", "INDEX.tsv")), "\n") {
 		columns := strings.Split(line, "\t")
 		if i == 0 || len(columns) < 3 {
 			continue
@@ -184,7 +162,7 @@ func TestConformanceBodies(t *testing.T) {
 	results := map[string]Result{}
 	for _, f := range corpus(t) {
 		if f.kind == "template-body" {
-			text := readConformance(t, conformanceDir(t, "templates", f.path))
+			text := conformance.Read(t, "templates", f.path)
 			results[f.path] = Parse(text, Options{AllowPlaceholders: true})
 			if r := Parse(text, Options{}); strings.Contains(string(text), "<region") && r.Template != nil {
 				t.Errorf("%s is valid with unfilled placeholders", f.path)
@@ -214,7 +192,7 @@ func TestConformanceExamples(t *testing.T) {
 				Parameters json.RawMessage `json:"parameters"`
 			} `json:"parameters"`
 		}
-		text := readConformance(t, conformanceDir(t, "templates", f.path))
+		text := conformance.Read(t, "templates", f.path)
 		if json.Unmarshal(text, &example) != nil || json.Unmarshal(text, &raw) != nil {
 			t.Errorf("%s is not an example", f.path)
 			continue
@@ -231,7 +209,7 @@ func TestConformanceExamples(t *testing.T) {
 func TestConformanceOtherFiles(t *testing.T) {
 	count := map[string]int{}
 	for _, f := range corpus(t) {
-		text := readConformance(t, conformanceDir(t, "templates", f.path))
+		text := conformance.Read(t, "templates", f.path)
 		var code arm.Code
 		switch f.kind {
 		case "arm-deployment":
@@ -259,12 +237,8 @@ var guidPlaceholder = regexp.MustCompile(`\{[A-Za-z0-9]+\}`)
 
 // What the real service was recorded to accept is accepted.
 func TestConformanceRecordings(t *testing.T) {
-	files, err := filepath.Glob(conformanceDir(t, "recordings", "*.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	bodies := 0
-	for _, file := range files {
+	for _, file := range conformance.Glob(t, "recordings", "*.json") {
 		var recording struct {
 			Exchanges []struct {
 				Method, Path, Query string
@@ -272,7 +246,7 @@ func TestConformanceRecordings(t *testing.T) {
 				Status              int
 			}
 		}
-		if err := json.Unmarshal(readConformance(t, file), &recording); err != nil {
+		if err := json.Unmarshal(conformance.Read(t, file), &recording); err != nil {
 			t.Fatalf("%s: %v", file, err)
 		}
 		for _, e := range recording.Exchanges {

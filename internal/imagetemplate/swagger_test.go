@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"goldsmith/internal/conformance"
 )
 
 // definition is an object of a published schema.
@@ -35,7 +37,7 @@ func TestConformanceSchemas(t *testing.T) {
 	compared := 0
 	for v := range version(len(versions)) {
 		var swagger struct{ Definitions map[string]definition }
-		text := readConformance(t, conformanceDir(t, "swagger", "swagger-"+v.String()+".json"))
+		text := conformance.Read(t, "swagger", "swagger-"+v.String()+".json")
 		if err := json.Unmarshal(text, &swagger); err != nil {
 			t.Fatal(err)
 		}

@@ -60,6 +60,7 @@ var rooms = []room{
 	{path: "internal/resource"},
 	{path: "internal/event"},
 	{path: "internal/arm", pure: true},
+	{path: "internal/conformance"}, // for tests
 }
 
 // pureInside are pure packages within rooms that are not.

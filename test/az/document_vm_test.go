@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"goldsmith/internal/conformance"
 )
 
 // block is a fenced block of a document.
@@ -19,14 +21,7 @@ type block struct {
 // blocks are the fenced blocks of a published document.
 func blocks(t *testing.T, name string) []block {
 	t.Helper()
-	dir := os.Getenv("GOLDSMITH_CONFORMANCE")
-	if dir == "" {
-		t.Fatal("GOLDSMITH_CONFORMANCE names the directory of the published documents")
-	}
-	body, err := os.ReadFile(filepath.Join(dir, "seeds", name))
-	if err != nil {
-		t.Fatal(err)
-	}
+	body := conformance.Read(t, "seeds", name)
 	var out []block
 	var open *block
 	for line := range strings.Lines(string(body)) {

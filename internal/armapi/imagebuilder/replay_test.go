@@ -21,6 +21,7 @@ import (
 	"goldsmith/internal/build"
 	"goldsmith/internal/build/buildtest"
 	"goldsmith/internal/catalog"
+	"goldsmith/internal/conformance"
 	"goldsmith/internal/event"
 	"goldsmith/internal/network/imds"
 )
@@ -71,16 +72,16 @@ const scripts = "https://raw.githubusercontent.com/"
 // TestRecordings replays every recording in order. Requests to other providers
 // are the scene of these; their providers have tests of their own.
 func TestRecordings(t *testing.T) {
-	files, err := filepath.Glob(conformanceDir(t, "recordings", "*.json"))
-	if err != nil || len(files) < 25 {
-		t.Fatalf("%d recordings, %v", len(files), err)
+	files := conformance.Glob(t, "recordings", "*.json")
+	if len(files) < 25 {
+		t.Fatalf("%d recordings", len(files))
 	}
 	excused := map[string]bool{}
 	all := 0
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".json"), func(t *testing.T) {
 			var rec recording
-			if err := json.Unmarshal(readConformance(t, file), &rec); err != nil {
+			if err := json.Unmarshal(conformance.Read(t, file), &rec); err != nil {
 				t.Fatal(err)
 			}
 			s := newScene(t, filepath.Base(file))

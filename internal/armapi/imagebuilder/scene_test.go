@@ -5,35 +5,14 @@ package imagebuilder_test
 import (
 	"context"
 	"encoding/json"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
-	"testing"
 
 	"goldsmith/internal/build/buildtest"
 	"goldsmith/internal/provision/protocol"
 	"goldsmith/internal/resource"
 )
-
-func conformanceDir(t *testing.T, parts ...string) string {
-	t.Helper()
-	root := os.Getenv("GOLDSMITH_CONFORMANCE")
-	if root == "" {
-		t.Fatal("GOLDSMITH_CONFORMANCE is not set: it must name the directory with the conformance files")
-	}
-	return filepath.Join(append([]string{root}, parts...)...)
-}
-
-func readConformance(t *testing.T, path string) []byte {
-	t.Helper()
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return text
-}
 
 // gate holds guests that start while it is closed.
 type gate struct {

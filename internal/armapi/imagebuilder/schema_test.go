@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"goldsmith/internal/conformance"
 )
 
 // published is the published definition of one API version.
@@ -46,7 +48,7 @@ type schema struct {
 func readPublished(t *testing.T, version string) published {
 	t.Helper()
 	var p published
-	if err := json.Unmarshal(readConformance(t, conformanceDir(t, "swagger", "swagger-"+version+".json")), &p); err != nil {
+	if err := json.Unmarshal(conformance.Read(t, "swagger", "swagger-"+version+".json"), &p); err != nil {
 		t.Fatal(err)
 	}
 	p.t = t

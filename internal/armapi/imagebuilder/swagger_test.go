@@ -12,6 +12,7 @@ import (
 
 	"goldsmith/internal/armapi/imagebuilder/imagebuildertest"
 	"goldsmith/internal/build/buildtest"
+	"goldsmith/internal/conformance"
 	"goldsmith/internal/imagetemplate"
 )
 
@@ -90,9 +91,9 @@ func TestPublishedDefinitions(t *testing.T) {
 
 // The published examples are answered with the statuses that they show.
 func TestPublishedExamples(t *testing.T) {
-	files, err := filepath.Glob(conformanceDir(t, "templates", "api-examples", "*", "*.json"))
-	if err != nil || len(files) < 60 {
-		t.Fatalf("%d examples, %v", len(files), err)
+	files := conformance.Glob(t, "templates", "api-examples", "*", "*.json")
+	if len(files) < 60 {
+		t.Fatalf("%d examples", len(files))
 	}
 	d := imagebuildertest.New(t)
 	d.Serve(1)
@@ -102,7 +103,7 @@ func TestPublishedExamples(t *testing.T) {
 		t.Run(version+"/"+name, func(t *testing.T) {
 			text := strings.NewReplacer(
 				"{subscription-id}", d.Engine.Subscription(), "00000000-0000-0000-0000-000000000000", d.Engine.Subscription(),
-			).Replace(string(readConformance(t, file)))
+			).Replace(string(conformance.Read(t, file)))
 			var x struct {
 				Parameters struct{ Parameters json.RawMessage }
 				Responses  map[string]json.RawMessage

@@ -13,8 +13,8 @@ import (
 	"goldsmith/internal/store"
 )
 
-// layersOf lists layers of the lab's data directory.
-func (l *Lab) layersOf(f layer.Filter) []layer.Record {
+// Layers lists the committed layers.
+func (l *Lab) Layers(f layer.Filter) []layer.Record {
 	l.Helper()
 	db, err := store.Open(l.Context(), filepath.Join(l.Data, "goldsmith.db"))
 	if err != nil {
@@ -31,7 +31,7 @@ func (l *Lab) layersOf(f layer.Filter) []layer.Record {
 // MemoryOf is the memory layer that a run saved after the step named step.
 func (l *Lab) MemoryOf(runID, step string) layer.Record {
 	l.Helper()
-	for _, r := range l.layersOf(layer.Filter{Kind: layer.Memory, Run: runID}) {
+	for _, r := range l.Layers(layer.Filter{Kind: layer.Memory, Run: runID}) {
 		if m, err := layer.ManifestOf(r); err == nil && m.Step == step {
 			return r
 		}
@@ -44,10 +44,10 @@ func (l *Lab) MemoryOf(runID, step string) layer.Record {
 func (l *Lab) Depth(runID string) (depth int) {
 	l.Helper()
 	parents := map[string]string{}
-	for _, r := range l.layersOf(layer.Filter{Kind: layer.Disk}) {
+	for _, r := range l.Layers(layer.Filter{Kind: layer.Disk}) {
 		parents[r.ID] = r.Parent
 	}
-	for _, r := range l.layersOf(layer.Filter{Kind: layer.Disk, Run: runID}) {
+	for _, r := range l.Layers(layer.Filter{Kind: layer.Disk, Run: runID}) {
 		n := 0
 		for id := r.ID; id != ""; id = parents[id] {
 			n++
@@ -60,7 +60,7 @@ func (l *Lab) Depth(runID string) (depth int) {
 // Keys are the kinds and keys of all layers that have one.
 func (l *Lab) Keys() (keys []string) {
 	l.Helper()
-	for _, r := range l.layersOf(layer.Filter{}) {
+	for _, r := range l.Layers(layer.Filter{}) {
 		if r.Key != "" {
 			keys = append(keys, string(r.Kind)+" "+r.Key)
 		}

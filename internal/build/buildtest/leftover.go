@@ -145,21 +145,6 @@ func (l *Lab) Files(dir string) []string {
 	return all
 }
 
-// Layers lists the committed layers.
-func (l *Lab) Layers(f layer.Filter) []layer.Record {
-	l.Helper()
-	db, err := store.Open(l.Context(), filepath.Join(l.Data, "goldsmith.db"))
-	if err != nil {
-		l.Fatal(err)
-	}
-	defer db.Close()
-	all, err := db.Layers().List(l.Context(), f)
-	if err != nil {
-		l.Fatal(err)
-	}
-	return all
-}
-
 // Recovered runs what cleans a store after killed writers: temporary files are
 // garbage collection's, which owns them once their process is gone.
 func (l *Lab) Recovered() {
