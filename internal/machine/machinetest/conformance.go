@@ -82,6 +82,20 @@ func newRig(t *testing.T, ctx context.Context, spec machine.Spec, m machine.Mach
 	return &rig{m, t, ctx, spec, talk.New(m.Helper())}
 }
 
+// plugged starts a machine with a card at the far end of a wire. It returns what
+// tells this boot from another, too, and the bytes of the disk.
+func plugged(t *testing.T, ctx context.Context, h Harness, spec machine.Spec, mac string) (r *rig, net *wire, boot string, size int64) {
+	t.Helper()
+	net, nic := newWire(t, mac)
+	spec.NICAtBoot = &nic
+	m, err := h.Hypervisor.Start(ctx, spec)
+	r = newRig(t, ctx, spec, m, err)
+	boot = r.ask(talk.Boot)
+	size, err = strconv.ParseInt(r.ask(talk.DiskSize), 10, 64)
+	r.must(err)
+	return r, net, boot, size
+}
+
 func console(spec machine.Spec) string {
 	if spec.Console == nil {
 		return ""
@@ -238,13 +252,7 @@ func testPlugAndRestore(t *testing.T, h Harness) {
 	spec := h.Spec(t, dir)
 	spec.RAMFile = filepath.Join(dir, "ram")
 	const mac, other = "52:54:00:00:00:01", "52:54:00:00:00:02"
-	wire, nic := newWire(t, mac)
-	spec.NICAtBoot = &nic
-	m, err := h.Hypervisor.Start(ctx, spec)
-	r := newRig(t, ctx, spec, m, err)
-	boot := r.ask(talk.Boot)
-	size, err := strconv.ParseInt(r.ask(talk.DiskSize), 10, 64)
-	r.must(err)
+	r, wire, boot, size := plugged(t, ctx, h, spec, mac)
 	state := filepath.Join(dir, "state")
 	refused(t, "save with everything plugged", r.Save(ctx, state))
 	if got := r.ask(talk.AwaitNIC); got != mac {

@@ -2,7 +2,6 @@ package machinetest
 
 import (
 	"path/filepath"
-	"strconv"
 	"testing"
 
 	"goldsmith/internal/machine"
@@ -16,13 +15,7 @@ func testCheckpoint(t *testing.T, h Harness) {
 	dir := t.TempDir()
 	spec := h.Spec(t, dir)
 	const mac = "52:54:00:00:00:01"
-	net, nic := newWire(t, mac)
-	spec.NICAtBoot = &nic
-	m, err := h.Hypervisor.Start(ctx, spec)
-	r := newRig(t, ctx, spec, m, err)
-	boot := r.ask(talk.Boot)
-	size, err := strconv.ParseInt(r.ask(talk.DiskSize), 10, 64)
-	r.must(err)
+	r, net, boot, size := plugged(t, ctx, h, spec, mac)
 	first := filepath.Join(dir, "first.qcow2")
 	h.Overlay(t, first, spec.Disk, size)
 	state := filepath.Join(dir, "state")
@@ -97,13 +90,7 @@ func testSavePlugged(t *testing.T, h Harness) {
 	spec := h.Spec(t, dir)
 	spec.RAMFile = filepath.Join(dir, "ram")
 	const mac = "52:54:00:00:00:01"
-	_, nic := newWire(t, mac)
-	spec.NICAtBoot = &nic
-	m, err := h.Hypervisor.Start(ctx, spec)
-	r := newRig(t, ctx, spec, m, err)
-	boot := r.ask(talk.Boot)
-	size, err := strconv.ParseInt(r.ask(talk.DiskSize), 10, 64)
-	r.must(err)
+	r, _, boot, size := plugged(t, ctx, h, spec, mac)
 	r.must(r.UnplugSeed(ctx))
 	r.ask(talk.AwaitNIC)
 	state := filepath.Join(dir, "state")
