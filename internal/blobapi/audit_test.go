@@ -24,8 +24,8 @@ import (
 	"goldsmith/internal/store"
 )
 
-// Whoever comes with a key or a signature is in the audit, by the key's name or
-// the user's id; no signature, key or token is.
+// Whoever comes with a key, with a signature or to what is public is in the audit,
+// by the key's name or the user's id; no signature, key or token is.
 func TestKeysAndSignaturesAreInTheAudit(t *testing.T) {
 	ctx := t.Context()
 	db, err := store.Open(ctx, filepath.Join(t.TempDir(), "goldsmith.db"))
@@ -36,6 +36,10 @@ func TestKeysAndSignaturesAreInTheAudit(t *testing.T) {
 	everybody := &people{rights: map[string][]string{"user": nil}}
 	w := newDecided(t, withAccount(t), db.Resources(), everybody, access)
 	ok(t, w.blobs.CreateContainer(ctx, name, "data"))
+	_, err = w.blobs.NewContainer(ctx, name, "open", blob.ContainerSettings{Access: blob.AccessBlob})
+	ok(t, err)
+	_, err = w.blobs.Put(ctx, blob.Name{Account: name, Container: "open", Blob: "x"}, strings.NewReader("in data"), blob.PutOptions{})
+	ok(t, err)
 	_, err = w.blobs.Put(ctx, blob.Name{Account: name, Container: "data", Blob: "x"}, strings.NewReader("in data"), blob.PutOptions{})
 	ok(t, err)
 	owner, _ := rbac.BuiltInRole("Storage Blob Data Owner")
@@ -82,6 +86,12 @@ func TestKeysAndSignaturesAreInTheAudit(t *testing.T) {
 	get(200, v.Encode())
 	// A forged signature is nobody's.
 	get(403, strings.Replace(v.Encode(), "sig=", "sig=A", 1))
+	// Nobody in particular: what is refused leaves nothing.
+	for path, status := range map[string]int{"open/x": 200, "data/x": 409} {
+		if resp, body := w.do(t, "GET", endpoint+path, ""); resp.StatusCode != status {
+			t.Errorf("%s: %d %s", path, resp.StatusCode, body)
+		}
+	}
 
 	ok(t, access.Flush(ctx))
 	records, err := access.Journal().List(ctx, audit.Query{})
@@ -103,6 +113,7 @@ func TestKeysAndSignaturesAreInTheAudit(t *testing.T) {
 		"allow|" + name + "/key1|containers/blobs/read|" + data + "|service SAS|GET blob, service SAS",
 		"deny|" + name + "/key1|containers/blobs/read|" + data + "||GET blob, service SAS",
 		"allow|" + name + "/key1|containers/blobs/read|" + data + "|account SAS|GET blob, account SAS",
+		"allow|" + name + "/anonymous|containers/blobs/read|/blobServices/default/containers/open|public access|GET blob, public access",
 		"allow|user|generateUserDelegationKey/action||Storage Blob Data Owner|POST account",
 		"allow|user|containers/blobs/read|" + data + "|Storage Blob Data Owner|GET blob, user delegation SAS",
 	}

@@ -126,9 +126,9 @@ func (c *call) question(t target, n need) authorization.Request {
 	return authorization.Request{Action: n.action, Data: n.data, Scope: scope, Why: c.r.Method + " " + t.level()}
 }
 
-// record keeps in the audit what whoever has one of the account's keys, or a
-// signature that was made with it, may do; refusal is why not. The key is named,
-// and nothing of it or of a signature is kept.
+// record keeps in the audit what somebody may do who is no principal: whoever has
+// one of the account's keys or a signature that was made with it, or anybody;
+// refusal is why not. The key is named, and nothing of it or of a signature is kept.
 func (c *call) record(key, by string, t target, n need, refusal error) error {
 	made := c.question(t, n)
 	made.Principal, made.Why = c.account.Name+"/"+key, made.Why+", "+by
@@ -165,7 +165,8 @@ func (c *call) role(caller identity.Caller, t target, n need, by string) error {
 	return nil
 }
 
-// public says why not anybody may do it.
+// public says why not anybody may do it. Refusals are not kept: whoever needs no
+// name could fill the audit with them.
 func (c *call) public(a account.Account, t target, n need) error {
 	if !n.public || !a.Public {
 		return fail(codePublicNotPermitted, "the request carries no token, key or signature")
@@ -175,7 +176,7 @@ func (c *call) public(a account.Account, t target, n need) error {
 		return err
 	}
 	if err == nil && (info.Access == blob.AccessContainer || info.Access == blob.AccessBlob && t.blob != "") {
-		return nil
+		return c.record("anonymous", "public access", t, n, nil)
 	}
 	return fail(codePublicNotPermitted, "the container is private, and the request carries no token, key or signature")
 }
