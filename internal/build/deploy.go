@@ -106,6 +106,14 @@ func (b *builder) deploy(ctx context.Context) (*deployment, error) {
 		if d.config.Bridge = b.bridgeOn(want.SubnetID); d.config.Bridge != nil {
 			d.drawn.Notes = append(d.drawn.Notes, fmt.Sprintf("subnet on bridge %s, the build vm as %v", d.config.Bridge.Name, d.config.Bridge.HardwareAddress()))
 		}
+		// The keys of the layers hold the rules.
+		rules, err := b.engine.subnetRules(ctx, snapshot, want.SubnetID)
+		if err != nil {
+			return nil, err
+		}
+		if rules != b.plan.Rules {
+			return nil, arm.Errorf(arm.CodeConflict, "the rules of the network changed while the build was prepared: build again").At(want.SubnetID)
+		}
 	}
 	for _, r := range s.list {
 		if err := b.undo.push(ctx, run.Undo{Kind: undoResource, Target: r.id}); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -122,49 +123,68 @@ func (e *Engine) occupied(ctx context.Context, s *vnet.Snapshot) (*vnet.Snapshot
 	return s.Occupied(uses...), nil
 }
 
-// furnish puts into a build's network what is in the virtual network of its
-// subnet and in the peers of that: exposed services, names, the egress policy.
-func (e *Engine) furnish(ctx context.Context, s *vnet.Snapshot, subnetID string, cfg *network.Config) error {
-	_, n, err := s.Subnet(subnetID)
-	if err != nil {
-		return err
-	}
-	own, err := e.NetworkSettings(ctx, n.ID)
-	if err != nil {
-		return err
-	}
-	cfg.Egress = e.cfg.Egress
-	cfg.Egress.Allow = slices.Concat(cfg.Egress.Allow, own.Allow)
-	if own.Siloed {
-		cfg.Egress.None, cfg.Egress.Allow = true, own.Allow
-	}
-	cfg.Services, cfg.Records = map[netip.AddrPort]network.Service{}, map[string]netip.Addr{}
+// furnishing is what operators and zones put into a network, for a build in it.
+type furnishing struct {
+	siloed  bool
+	allow   []netip.Prefix
+	exposed []Exposed // of the network and its peers
+	records map[string]netip.Addr
+}
+
+// furnishings are those of n and of the peers of that: exposed services, names, the
+// egress policy.
+func (e *Engine) furnishings(ctx context.Context, s *vnet.Snapshot, n vnet.Network) (f furnishing, err error) {
+	f.records = map[string]netip.Addr{}
 	networks := []vnet.Network{n}
 	for _, id := range n.Peers {
 		if peer, err := s.Network(id); err == nil && s.Peered(n, peer) {
 			networks = append(networks, peer)
 		}
 	}
-	for _, m := range networks {
+	for i, m := range networks {
 		settings, err := e.NetworkSettings(ctx, m.ID)
 		if err != nil {
-			return err
+			return f, err
 		}
+		if i == 0 {
+			f.siloed, f.allow = settings.Siloed, settings.Allow
+		}
+		f.exposed = append(f.exposed, settings.Exposed...)
 		for _, x := range settings.Exposed {
-			cfg.Services[x.At] = func(ctx context.Context) (net.Conn, error) {
-				var d net.Dialer
-				if x.Socket != "" {
-					return d.DialContext(ctx, "unix", x.Socket)
-				}
-				return d.DialContext(ctx, "tcp", x.Target)
-			}
 			if x.Name != "" {
-				cfg.Records[strings.ToLower(x.Name)] = x.At.Addr()
+				f.records[strings.ToLower(x.Name)] = x.At.Addr()
 			}
 		}
 	}
-	for name, addr := range s.Names(n.ID) {
-		cfg.Records[name] = addr
+	maps.Copy(f.records, s.Names(n.ID))
+	return f, nil
+}
+
+// furnish puts into a build's network what is in the virtual network of its
+// subnet and in the peers of that.
+func (e *Engine) furnish(ctx context.Context, s *vnet.Snapshot, subnetID string, cfg *network.Config) error {
+	_, n, err := s.Subnet(subnetID)
+	if err != nil {
+		return err
+	}
+	f, err := e.furnishings(ctx, s, n)
+	if err != nil {
+		return err
+	}
+	cfg.Egress = e.cfg.Egress
+	cfg.Egress.Allow = slices.Concat(cfg.Egress.Allow, f.allow)
+	if f.siloed {
+		cfg.Egress.None, cfg.Egress.Allow = true, f.allow
+	}
+	cfg.Services, cfg.Records = map[netip.AddrPort]network.Service{}, f.records
+	for _, x := range f.exposed {
+		cfg.Services[x.At] = func(ctx context.Context) (net.Conn, error) {
+			var d net.Dialer
+			if x.Socket != "" {
+				return d.DialContext(ctx, "unix", x.Socket)
+			}
+			return d.DialContext(ctx, "tcp", x.Target)
+		}
 	}
 	return nil
 }

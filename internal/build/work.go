@@ -207,6 +207,9 @@ func (b *builder) prepare(ctx context.Context) error {
 		return err
 	}
 	inputs.Identities = identityKeys(b.identities)
+	if inputs.Rules, err = b.engine.networkRules(ctx, b.template); err != nil {
+		return err
+	}
 	p, warnings, problems := plan.New(b.template, inputs)
 	if len(problems) > 0 {
 		return joinProblems(problems)

@@ -57,7 +57,7 @@ func Compare(before, now Facts) Changes {
 
 var rootWords = map[string]string{
 	"image": "the base image", "seed": "what the builder puts into the guest", "settings": "the guest's proxies or certificates",
-	"shape": "the size of the machine", "diskBytes": "the size of the disk", "network": "the network access", "egress": "what the guest may reach", "tenant": "the tenant",
+	"shape": "the size of the machine", "diskBytes": "the size of the disk", "network": "the network access", "rules": "the network's rules", "egress": "what the guest may reach", "tenant": "the tenant",
 	"identities": "the identities of the machine",
 }
 

@@ -25,6 +25,7 @@ type root struct {
 	Shape     any         `json:"shape"`
 	DiskBytes int64       `json:"diskBytes"`
 	Network   NetworkMode `json:"network"`
+	Rules     string      `json:"rules,omitempty"`
 	Egress    string      `json:"egress,omitempty"`
 	// Identities are part of it because a step may read with their tokens.
 	Identities []string `json:"identities,omitempty"`
@@ -33,7 +34,7 @@ type root struct {
 }
 
 func (p *Plan) root(refresh string) root {
-	return root{p.Base.Image, p.Seed, p.Settings, p.Shape, p.DiskBytes, p.Network, p.Egress, p.Identities, p.Tenant, refresh}
+	return root{p.Base.Image, p.Seed, p.Settings, p.Shape, p.DiskBytes, p.Network, p.Rules, p.Egress, p.Identities, p.Tenant, refresh}
 }
 
 // Keys derives the layer keys. They hold everything that changes a layer's

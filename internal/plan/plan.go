@@ -50,6 +50,9 @@ type Inputs struct {
 	Artifacts map[string]Artifact // by URI as the template writes it
 	Host      Host
 	Network   NetworkMode
+	// Rules is a digest of what decides what the machine reaches on an existing
+	// network; "" without one.
+	Rules string
 	// Egress is what the machine may reach beyond the policy, in one form; "" for
 	// nothing.
 	Egress string
@@ -76,6 +79,7 @@ type Plan struct {
 	Shape      machine.Shape `json:"shape"`
 	DiskBytes  int64         `json:"diskBytes"` // virtual size of the result's disk
 	Network    NetworkMode   `json:"network"`
+	Rules      string        `json:"rules,omitempty"`
 	Egress     string        `json:"egress,omitempty"`
 	Identities []string      `json:"identities,omitempty"`
 	Tenant     string        `json:"tenant,omitempty"`
@@ -121,6 +125,7 @@ func New(t *imagetemplate.Template, in Inputs) (p *Plan, warnings []string, prob
 		Base:       in.Base,
 		DiskBytes:  in.Base.DiskBytes,
 		Network:    in.Network,
+		Rules:      in.Rules,
 		Egress:     in.Egress,
 		Identities: in.Identities,
 		Tenant:     in.Tenant,
