@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -226,6 +227,25 @@ func TestStalledPortLosesItsOwnFramesOnly(t *testing.T) {
 	}
 	if stats.BytesOut > netswitch.DefaultQueueBytes+1<<20 {
 		t.Errorf("c holds %d bytes", stats.BytesOut)
+	}
+}
+
+// TestFramesOfAnySizeKeepTheirOrder lets frames gather before they are read.
+func TestFramesOfAnySizeKeepTheirOrder(t *testing.T) {
+	sw := newSwitch(t)
+	const mtu = frame.MaxSize - frame.HeaderSize
+	a := plug(t, sw, netswitch.PortConfig{Name: "a", MAC: macA, Addrs: []netip.Addr{addrA}, MTU: mtu})
+	b := plug(t, sw, netswitch.PortConfig{Name: "b", MAC: macB, Addrs: []netip.Addr{addrB}, MTU: mtu, QueueBytes: 32 << 20})
+	var want [][]byte
+	for i := range 400 {
+		size := []int{10, 1400, 9000, 40000, 65000}[i%5] + i
+		want = append(want, datagram(macA, macB, addrA, addrB, strings.Repeat(string(rune('A'+i%50)), size)))
+	}
+	a.send(t, want...)
+	for i, f := range want {
+		if got := b.receive(t); !bytes.Equal(got, f) {
+			t.Fatalf("frame %d of %d bytes came as %d bytes", i, len(f), len(got))
+		}
 	}
 }
 

@@ -9,18 +9,24 @@ import (
 	"goldsmith/internal/network/frame"
 )
 
-// keepBuffer is the largest buffer a wire holds on to while it is idle.
-const keepBuffer = 256 << 10
+// chunkSize is how many bytes a wire writes at once at most; the largest frame and
+// its length fit.
+const chunkSize = 72 << 10
+
+// chunks hold frames on their way to a wire. Those of a wire that is idle are in
+// the pool.
+var chunks = sync.Pool{New: func() any { b := make([]byte, 0, chunkSize); return &b }}
 
 // wire is the stream behind a port: frames are pushed without ever blocking,
-// and one goroutine writes all that gathered meanwhile in one system call.
+// and one goroutine writes all that gathered meanwhile, many in one system call.
 type wire struct {
 	conn  net.Conn
 	limit int
 	wake  chan struct{} // holds a token when pending is not empty or closed is set
 
 	mu      sync.Mutex
-	pending []byte
+	pending []*[]byte // chunks in their order; whole frames each
+	bytes   int       // in pending
 	closed  bool
 }
 
@@ -30,13 +36,21 @@ func newWire(conn net.Conn, limit int) *wire {
 
 // push queues a frame and reports whether there was room.
 func (w *wire) push(b []byte) bool {
+	need := frame.PrefixSize + len(b)
 	w.mu.Lock()
-	if w.closed || len(w.pending)+frame.PrefixSize+len(b) > w.limit {
+	if w.closed || w.bytes+need > w.limit {
 		w.mu.Unlock()
 		return false
 	}
-	first := len(w.pending) == 0
-	w.pending = frame.Append(w.pending, b)
+	first := w.bytes == 0
+	n := len(w.pending)
+	if n == 0 || len(*w.pending[n-1])+need > chunkSize {
+		w.pending = append(w.pending, chunks.Get().(*[]byte))
+		n++
+	}
+	c := w.pending[n-1]
+	*c = frame.Append(*c, b)
+	w.bytes += need
 	w.mu.Unlock()
 	if first {
 		w.signal()
@@ -53,28 +67,26 @@ func (w *wire) signal() {
 
 // write sends queued frames until close or a write error.
 func (w *wire) write() error {
-	var spare []byte
+	var batch []*[]byte
 	for {
-		select {
-		case <-w.wake:
-		default:
-			if cap(spare) > keepBuffer {
-				spare = nil // a burst is over
-			}
-			<-w.wake
-		}
+		<-w.wake
 		w.mu.Lock()
-		batch, closed := w.pending, w.closed
-		w.pending = spare[:0]
+		batch, w.pending = w.pending, batch[:0]
+		w.bytes = 0
+		closed := w.closed
 		w.mu.Unlock()
 		if closed {
 			return nil
 		}
-		if _, err := w.conn.Write(batch); err != nil {
-			w.close()
-			return err
+		for i, c := range batch {
+			if _, err := w.conn.Write(*c); err != nil {
+				w.close()
+				return err
+			}
+			*c = (*c)[:0]
+			chunks.Put(c)
+			batch[i] = nil
 		}
-		spare = batch
 	}
 }
 
@@ -82,7 +94,7 @@ func (w *wire) write() error {
 func (w *wire) close() {
 	w.mu.Lock()
 	w.closed = true
-	w.pending = nil
+	w.pending, w.bytes = nil, 0
 	w.mu.Unlock()
 	w.signal()
 	_ = w.conn.Close()
