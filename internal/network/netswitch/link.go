@@ -83,7 +83,7 @@ var (
 )
 
 // flat holds buffers in which a packet's parts become one frame.
-var flat = sync.Pool{New: func() any { b := make([]byte, 0, 16<<10); return &b }}
+var flat = sync.Pool{New: func() any { b := make([]byte, 0, frame.MaxSize); return &b }}
 
 func (e *endpoint) WritePackets(pkts stack.PacketBufferList) (int, tcpip.Error) {
 	l := (*Link)(e)
@@ -94,13 +94,20 @@ func (e *endpoint) WritePackets(pkts stack.PacketBufferList) (int, tcpip.Error) 
 	}
 	buf := flat.Get().(*[]byte)
 	defer flat.Put(buf)
+	send := func(b []byte) bool { return l.port.sw.forward(l.port, b) }
 	for n, pkt := range pkts.AsSlice() {
 		b := (*buf)[:0]
 		for _, part := range pkt.AsSlices() {
 			b = append(b, part...)
 		}
 		*buf = b
-		if !l.port.sw.forward(l.port, b) {
+		var sent bool
+		if pkt.GSOOptions.Type == stack.GSOTCPv4 {
+			sent = segments(b, pkt.GSOOptions, send)
+		} else {
+			sent = send(b)
+		}
+		if !sent {
 			return n, &tcpip.ErrNoBufferSpace{}
 		}
 	}
@@ -135,6 +142,6 @@ func (e *endpoint) ParseHeader(*stack.PacketBuffer) bool {
 }
 func (e *endpoint) ARPHardwareType() header.ARPHardwareType { return header.ARPHardwareNone }
 
-// GSOMaxSize and SupportedGSO let TCP make many segments in one pass.
+// GSOMaxSize and SupportedGSO let TCP leave the cutting into segments to us.
 func (e *endpoint) GSOMaxSize() uint32               { return 64 << 10 }
-func (e *endpoint) SupportedGSO() stack.SupportedGSO { return stack.GVisorGSOSupported }
+func (e *endpoint) SupportedGSO() stack.SupportedGSO { return stack.HostGSOSupported }
