@@ -5,7 +5,9 @@ import (
 	"os"
 	"time"
 
+	"goldsmith/internal/arm"
 	"goldsmith/internal/event"
+	"goldsmith/internal/network/topology"
 	"goldsmith/internal/run"
 )
 
@@ -50,6 +52,23 @@ func (e *Engine) Follow(ctx context.Context, runID string, from int64, yield fun
 		}
 	}
 	return nil
+}
+
+// Network is how a run is or was connected, with what it reached outside, as its
+// events tell now; found is false for a run that had no network yet, or whose events
+// are gone.
+func (e *Engine) Network(runID string) (v topology.View, found bool, err error) {
+	if !run.ValidID(runID) {
+		return v, false, run.ErrNotFound(runID)
+	}
+	if _, err := os.Stat(e.LogPath(runID)); os.IsNotExist(err) {
+		return v, false, nil
+	}
+	v, found, err = topology.Collect(event.Select(e.LogPath(runID), event.Topology, event.Connection))
+	if err != nil {
+		return v, false, arm.Errorf(arm.CodeCorrupt, "draw the network of run %s: %w", runID, err)
+	}
+	return v, found, nil
 }
 
 // Events are those that the log of a run holds now, from an offset on, at most

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -68,18 +69,19 @@ func TestBuildOnAnExistingNetwork(t *testing.T) {
 		staged        []string // types that are there meanwhile
 		none          []string
 		guest         string
+		rule          string // that lets the builder in
 	}{
 		{"by name", "2019-05-01-preview", func(*buildtest.Lab) buildtest.Object {
 			return buildtest.Object{"name": "v", "subnetName": "build", "resourceGroupName": networkGroup}
-		}, "proxied", []string{vnet.TypeLoadBalancer, vnet.TypeLinkService, vnet.TypePrivateEndpoint, vnet.TypeInterface}, []string{vnet.TypePublicAddress}, "10.7.0.7"},
+		}, "proxied", []string{vnet.TypeLoadBalancer, vnet.TypeLinkService, vnet.TypePrivateEndpoint, vnet.TypeInterface}, []string{vnet.TypePublicAddress}, "10.7.0.7", "AllowVnetInBound"},
 		{"by id", "2022-07-01", func(l *buildtest.Lab) buildtest.Object {
 			return buildtest.Object{"subnetId": networkID(l, "virtualNetworks/v/subnets/build"), "proxyVmSize": "Standard_A2_v2"}
-		}, "proxied", []string{vnet.TypeLoadBalancer, vnet.TypeLinkService, vnet.TypePrivateEndpoint}, []string{vnet.TypePublicAddress}, "10.7.0.7"},
+		}, "proxied", []string{vnet.TypeLoadBalancer, vnet.TypeLinkService, vnet.TypePrivateEndpoint}, []string{vnet.TypePublicAddress}, "10.7.0.7", "AllowVnetInBound"},
 		{"isolated", "2024-02-01", func(l *buildtest.Lab) buildtest.Object {
 			return buildtest.Object{"subnetId": networkID(l, "virtualNetworks/v/subnets/build"), "containerInstanceSubnetId": networkID(l, "virtualNetworks/v/subnets/aci")}
-		}, "isolated", []string{vnet.TypeInterface}, []string{vnet.TypePublicAddress, vnet.TypeLoadBalancer, vnet.TypeLinkService}, "10.7.0.4"},
+		}, "isolated", []string{vnet.TypeInterface}, []string{vnet.TypePublicAddress, vnet.TypeLoadBalancer, vnet.TypeLinkService}, "10.7.0.4", "AllowVnetInBound"},
 		{"without", "2022-07-01", func(*buildtest.Lab) buildtest.Object { return buildtest.Object{} },
-			"public", []string{vnet.TypePublicAddress, vnet.TypeGroup, vnet.TypeNetwork}, []string{vnet.TypeLoadBalancer}, "10.0.0.4"},
+			"public", []string{vnet.TypePublicAddress, vnet.TypeGroup, vnet.TypeNetwork}, []string{vnet.TypeLoadBalancer}, "10.0.0.4", "builder"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			l := buildtest.New(t)
@@ -121,17 +123,26 @@ func TestBuildOnAnExistingNetwork(t *testing.T) {
 				t.Errorf("no card has %s", tt.guest)
 			}
 			var kind string
+			var last topology.Topology
 			for _, e := range recording.Events() {
 				if e.Kind == event.Topology {
 					drawn, err := topology.Decode(e.Text)
 					if err != nil {
 						t.Fatal(err)
 					}
-					kind = drawn.Kind
+					kind, last = drawn.Kind, drawn
 				}
 			}
 			if kind != tt.kind {
 				t.Errorf("topology %q, want %q", kind, tt.kind)
+			}
+			if !slices.ContainsFunc(last.Nodes, func(n topology.Node) bool { return n.Name == "build vm" && n.Address == tt.guest }) {
+				t.Errorf("the drawing has no build vm at %s: %+v", tt.guest, last.Nodes)
+			}
+			if !slices.ContainsFunc(last.Rules, func(r topology.Rule) bool {
+				return r.Card == "build" && r.Direction == "inbound" && r.Allow && r.Name == tt.rule && r.Count > 0
+			}) {
+				t.Errorf("the drawing does not say that rule %s let the builder in: %+v", tt.rule, last.Rules)
 			}
 			l.CheckClean(rec)
 		})

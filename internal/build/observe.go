@@ -2,6 +2,7 @@ package build
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"goldsmith/internal/event"
@@ -41,12 +42,37 @@ func (l *launcher) observe() network.Config {
 // health tells of a change of the proxy VM's health.
 func (b *builder) health(h network.Health, why error) {
 	b.drawing.Lock()
-	defer b.drawing.Unlock()
 	b.deployed.drawn.Set("proxy vm", string(h))
 	b.draw(b.deployed.drawn)
+	b.drawing.Unlock()
 	if h == network.Unhealthy {
 		b.warn("the load balancer's probe finds the proxy vm unhealthy: %v", why)
 	}
+}
+
+// matched draws the run with the rules that decided on its network so far. It draws
+// nothing when these are the same as before and, unless it is the last time, when
+// only their counts differ.
+func (b *builder) matched(n *network.Private, last bool) {
+	var rules []topology.Rule
+	for _, h := range n.Hits() {
+		rules = append(rules, topology.Rule{
+			Card: h.Card, Direction: strings.ToLower(h.Direction.String()), Group: h.Group, Name: h.Rule, Priority: h.Priority, Allow: h.Allow, Count: h.Count,
+		})
+	}
+	b.drawing.Lock()
+	defer b.drawing.Unlock()
+	same := slices.EqualFunc(rules, b.deployed.drawn.Rules, func(a, c topology.Rule) bool {
+		if !last {
+			a.Count = c.Count
+		}
+		return a == c
+	})
+	if same {
+		return
+	}
+	b.deployed.drawn.Rules = rules
+	b.draw(b.deployed.drawn)
 }
 
 // draw records how the run is connected.

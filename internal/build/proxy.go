@@ -57,7 +57,11 @@ func (b *builder) openNetwork(ctx context.Context, guest *vm) error {
 	guest.network = made
 	b.recorder.watch(made)
 	n, ok := made.(*network.Private)
-	if !ok || b.deployed.proxy == nil {
+	if !ok {
+		return nil
+	}
+	guest.matched = func(last bool) { b.matched(n, last) }
+	if b.deployed.proxy == nil {
 		return nil
 	}
 	pctx, cancel := context.WithCancel(context.WithoutCancel(ctx))

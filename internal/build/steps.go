@@ -61,6 +61,9 @@ func (b *builder) step(ctx context.Context, i int) (err error) {
 		b.keepFailed(ctx, step, err)
 		return fmt.Errorf("step %d %q: %w", step.Number, step.Name, err)
 	}
+	if b.vm.matched != nil {
+		b.vm.matched(false)
+	}
 	if err := b.vm.helper.Sync(ctx); err != nil {
 		return fmt.Errorf("flush the guest's disks after step %d %q: %w", step.Number, step.Name, err)
 	}

@@ -25,6 +25,9 @@ type vm struct {
 	machine machine.Machine
 	network network.Network
 	proxy   *proxy // nil without one
+	// matched draws the rules that decided on the network; nil for one that is not
+	// drawn.
+	matched func(last bool)
 	// metadata is the endpoint of the machine's identities; nil without any.
 	metadata *imds.Server
 	helper   *provision.Helper
@@ -69,6 +72,10 @@ func (v *vm) close() error {
 	if v.network != nil {
 		errs = append(errs, v.network.Close())
 		v.network = nil
+		if v.matched != nil {
+			v.matched(true)
+			v.matched = nil
+		}
 	}
 	errs = append(errs, v.closeMetadata())
 	if v.console != nil {

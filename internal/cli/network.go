@@ -14,11 +14,9 @@ import (
 
 	"goldsmith/internal/arm"
 	"goldsmith/internal/build"
-	"goldsmith/internal/event"
 	"goldsmith/internal/network/topology"
 	"goldsmith/internal/nsg"
 	"goldsmith/internal/resource"
-	"goldsmith/internal/run"
 	"goldsmith/internal/vnet"
 )
 
@@ -111,6 +109,7 @@ func (a *app) networkList() *cobra.Command {
 
 func (a *app) networkShow() *cobra.Command {
 	var svg string
+	format := FormatTable
 	cmd := &cobra.Command{
 		Use: "show RUN", Short: "Draw how a run is or was connected, with what it reached", Args: args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, list []string) error {
@@ -119,7 +118,7 @@ func (a *app) networkShow() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				t, connections, found, err := drawn(cmd.Context(), h, r)
+				v, found, err := topology.Collect(h.events(cmd.Context(), r, false))
 				if err != nil {
 					return err
 				}
@@ -127,40 +126,21 @@ func (a *app) networkShow() *cobra.Command {
 					return arm.Errorf(arm.CodeNotFound, "run %s never got as far as its network", r.ID)
 				}
 				if svg != "" {
-					if err := os.WriteFile(svg, []byte(t.SVG()), 0o644); err != nil {
+					if err := os.WriteFile(svg, []byte(v.SVG()), 0o644); err != nil {
 						return arm.Errorf(arm.CodeUsage, "write the picture: %w", err)
 					}
 				}
-				fmt.Fprint(a.env.Stdout, t.Text())
-				for _, c := range connections {
-					fmt.Fprintf(a.env.Stdout, "  connection %s %s: %d bytes sent, %d received\n", terminalText(c.Target), terminalText(c.Text), c.Done, c.Total)
+				if format == FormatJSON {
+					return writeJSON(a.env.Stdout, v)
 				}
+				fmt.Fprintln(a.env.Stdout, strings.Join(terminalLines(v.Text()), "\n"))
 				return nil
 			})
 		},
 	}
+	formatFlag(cmd.Flags(), &format)
 	cmd.Flags().StringVar(&svg, "svg", "", "write the picture to this file")
 	return cmd
-}
-
-// drawn is the newest drawing of a run, and its outside connections; found is
-// false for a run that had no network yet.
-func drawn(ctx context.Context, h history, r run.Record) (t topology.Topology, connections []event.Event, found bool, err error) {
-	for ev, rerr := range h.events(ctx, r, false) {
-		if rerr != nil {
-			return t, nil, false, rerr
-		}
-		switch ev.Kind {
-		case event.Topology:
-			if t, err = topology.Decode(ev.Text); err != nil {
-				return t, nil, false, arm.Errorf(arm.CodeCorrupt, "the drawing of run %s does not parse: %w", r.ID, err)
-			}
-			found = true
-		case event.Connection:
-			connections = append(connections, ev)
-		}
-	}
-	return t, connections, found, nil
 }
 
 func (a *app) networkCheck() *cobra.Command {

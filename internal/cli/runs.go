@@ -13,6 +13,7 @@ import (
 
 	"goldsmith/internal/arm"
 	"goldsmith/internal/event"
+	"goldsmith/internal/network/topology"
 	"goldsmith/internal/run"
 )
 
@@ -85,6 +86,20 @@ func firstLine(text string) string {
 	return line
 }
 
+// runDetail is a run with how it is or was connected.
+type runDetail struct {
+	run.Record
+	Network *topology.View `json:"network,omitempty"` // nil before there was one
+}
+
+// network draws the connections without what they reached.
+func (r runDetail) network() string {
+	if r.Network == nil {
+		return ""
+	}
+	return strings.TrimRight(r.Network.Topology.Text(), "\n")
+}
+
 func (a *app) runsShow() *cobra.Command {
 	format := FormatTable
 	cmd := &cobra.Command{
@@ -96,27 +111,25 @@ func (a *app) runsShow() *cobra.Command {
 					return err
 				}
 				events, console := h.files(r)
-				network := ""
-				if format != FormatJSON {
-					// A run's events may be gone, and the run is worth showing.
-					if t, _, found, err := drawn(cmd.Context(), h, r); err == nil && found {
-						network = strings.TrimRight(t.Text(), "\n")
-					}
+				shown := runDetail{Record: r}
+				// A run's events may be gone, and the run is worth showing.
+				if v, found, err := topology.Collect(h.events(cmd.Context(), r, false)); err == nil && found {
+					shown.Network = &v
 				}
-				return WriteRecord(a.env.Stdout, format, []Column[run.Record]{
-					{"run", func(r run.Record) string { return r.ID }},
-					{"template", func(r run.Record) string { return r.Template }},
-					{"state", func(r run.Record) string { return string(r.State) }},
-					{"phase", func(r run.Record) string { return r.Phase }},
-					{"created", func(r run.Record) string { return r.CreatedAt.Format(time.RFC3339) }},
-					{"took", took},
-					{"failed step", func(r run.Record) string { return r.FailedStep }},
-					{"message", func(r run.Record) string { return r.Message }},
-					{"outputs", outputLines},
-					{"network", func(run.Record) string { return network }},
-					{"events", func(run.Record) string { return events }},
-					{"console", func(run.Record) string { return console }},
-				}, r)
+				return WriteRecord(a.env.Stdout, format, []Column[runDetail]{
+					{"run", func(r runDetail) string { return r.ID }},
+					{"template", func(r runDetail) string { return r.Template }},
+					{"state", func(r runDetail) string { return string(r.State) }},
+					{"phase", func(r runDetail) string { return r.Phase }},
+					{"created", func(r runDetail) string { return r.CreatedAt.Format(time.RFC3339) }},
+					{"took", func(r runDetail) string { return took(r.Record) }},
+					{"failed step", func(r runDetail) string { return r.FailedStep }},
+					{"message", func(r runDetail) string { return r.Message }},
+					{"outputs", func(r runDetail) string { return outputLines(r.Record) }},
+					{"network", runDetail.network},
+					{"events", func(runDetail) string { return events }},
+					{"console", func(runDetail) string { return console }},
+				}, shown)
 			})
 		},
 	}

@@ -28,6 +28,24 @@ func Read(path string, from int64) iter.Seq2[Event, error] {
 	}
 }
 
+// Select yields the events of some kinds that the log at path holds now. It is much
+// faster than Read for a few of many.
+func Select(path string, kinds ...Kind) iter.Seq2[Event, error] {
+	return func(yield func(Event, error) bool) {
+		file, err := openForReading(path)
+		if err != nil {
+			yield(Event{}, err)
+			return
+		}
+		defer func() { _ = file.Close() }()
+		r := reader{in: bufio.NewReader(file)}
+		for _, k := range kinds {
+			r.kinds = append(r.kinds, []byte(`"kind":"`+string(k)+`"`))
+		}
+		r.drain(yield)
+	}
+}
+
 // Follow yields the events of a log that another process writes, those to come
 // included, until RunFinished or the end of ctx (whose cause it then yields). A
 // writer that was killed leaves its followers waiting until somebody closes the

@@ -6,17 +6,19 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"slices"
 	"strconv"
 )
 
 // reader reads the whole entries of a growing log.
 type reader struct {
 	in       *bufio.Reader
-	from     int64  // offset of the first event wanted
-	consumed int64  // bytes of whole lines read
-	begun    int64  // bytes read of a line whose end is not there yet
-	partial  []byte // those bytes
-	skipping bool   // the line is longer than maxEntry and partial was dropped
+	from     int64    // offset of the first event wanted
+	consumed int64    // bytes of whole lines read
+	begun    int64    // bytes read of a line whose end is not there yet
+	partial  []byte   // those bytes
+	kinds    [][]byte // as they are in an entry; nil for all
+	skipping bool     // the line is longer than maxEntry and partial was dropped
 }
 
 // next is the next wanted event; ok is false when there is none yet. What is not
@@ -48,11 +50,20 @@ func (r *reader) next() (e Event, ok bool, err error) {
 		if offset, known := offsetOf(line); known && offset < r.from {
 			continue
 		}
+		if !r.wanted(line) {
+			continue
+		}
 		e = Event{}
 		if json.Unmarshal(line, &e) == nil && e.Kind != "" && e.Offset >= r.from {
 			return e, true, nil
 		}
 	}
+}
+
+// wanted tells entries of other kinds without decoding them: within a text the
+// quotes would be escaped.
+func (r *reader) wanted(line []byte) bool {
+	return r.kinds == nil || slices.ContainsFunc(r.kinds, func(k []byte) bool { return bytes.Contains(line, k) })
 }
 
 // drain yields every event that is there and reports whether nothing more will

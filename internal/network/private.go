@@ -106,6 +106,14 @@ type Private struct {
 	closed bool
 	build  slot
 	proxy  slot
+	// filters are those of every machine that was plugged in, the newest last.
+	filters []cardFilter
+}
+
+// cardFilter is the filter of one machine's card.
+type cardFilter struct {
+	card   string
+	filter *rules.Filter
 }
 
 // slot is the place of one machine.
@@ -231,7 +239,9 @@ func (n *Private) attach(ctx context.Context, s *slot, policy *nsg.Policy, pc ne
 				n.cfg.OnDenied(pc.Name, d)
 			}
 		}
-		pc.Filter = rules.New(pc.Addrs[0], n.cfg.Router, policy, report).Pass
+		f := rules.New(pc.Addrs[0], n.cfg.Router, policy, report)
+		n.filters = append(n.filters, cardFilter{pc.Name, f})
+		pc.Filter = f.Pass
 	}
 	port, err := n.sw.Attach(ours, pc)
 	if err != nil {

@@ -238,6 +238,23 @@ func TestTrackerIsStateful(t *testing.T) {
 	})
 }
 
+func TestTrackerCountsTheRulesThatDecide(t *testing.T) {
+	group := &Group{ID: "g", Rules: []Rule{rule("no80", 100, Outbound, false, TCP, "*", "*", "80")}}
+	tracker := NewTracker(Compile(testTags, group, nil), 0)
+	now := time.Unix(1_000_000, 0)
+	for _, port := range []uint16{80, 80, 443, 443, 8443} { // the second to 443 is of the same flow
+		p := packet(TCP, "10.1.0.4", "203.0.113.7", port)
+		tracker.Pass(Outbound, p, false, now)
+	}
+	want := []Hit{
+		{Outbound, Match{"g", "no80", 100, false}, 2},
+		{Outbound, Match{"g", "AllowInternetOutBound", 65001, true}, 2},
+	}
+	if diff := cmp.Diff(want, tracker.Hits()); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestTrackerIsBounded(t *testing.T) {
 	tracker := NewTracker(Compile(testTags, nil, nil), 100)
 	now := time.Unix(1_000_000, 0)

@@ -1,7 +1,9 @@
 package nsg
 
 import (
+	"cmp"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 )
@@ -26,6 +28,14 @@ type Tracker struct {
 	flows  map[flowKey]*flow
 	hand   []flowKey // ring of keys for eviction
 	next   int
+	hits   map[*compiled]*Hit
+}
+
+// Hit is how often a rule decided.
+type Hit struct {
+	Direction Direction
+	Match
+	Count uint64 // flows that it let pass, packets that it refused
 }
 
 // flowKey names a flow the same way for both of its directions.
@@ -46,7 +56,7 @@ func NewTracker(policy *Policy, max int) *Tracker {
 	if max == 0 {
 		max = DefaultMaxFlows
 	}
-	return &Tracker{max: max, policy: policy, flows: map[flowKey]*flow{}}
+	return &Tracker{max: max, policy: policy, flows: map[flowKey]*flow{}, hits: map[*compiled]*Hit{}}
 }
 
 // SetPolicy replaces the rules. Flows that are known go on, as in Azure.
@@ -85,7 +95,7 @@ func (t *Tracker) Pass(d Direction, p Packet, ending bool, now time.Time) bool {
 		f.expires = now.Add(idleOf(p.Protocol, f.ended))
 		return true
 	}
-	if !t.policy.Allows(d, p) {
+	if !t.decide(d, &p) {
 		return false
 	}
 	if f == nil {
@@ -94,6 +104,38 @@ func (t *Tracker) Pass(d Direction, p Packet, ending bool, now time.Time) bool {
 	}
 	f.ended, f.expires = ending, now.Add(idleOf(p.Protocol, ending))
 	return true
+}
+
+// decide is Policy.Allows, and counts the rules that decide.
+func (t *Tracker) decide(d Direction, p *Packet) bool {
+	chains := t.policy.chains(d)
+	for i := range chains {
+		rule := chains[i].first(p)
+		hit := t.hits[rule]
+		if hit == nil {
+			hit = &Hit{Direction: d, Match: rule.Match}
+			t.hits[rule] = hit
+		}
+		hit.Count++
+		if !rule.Allow {
+			return false
+		}
+	}
+	return true
+}
+
+// Hits are the rules that decided so far, by direction, priority and name.
+func (t *Tracker) Hits() []Hit {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	out := make([]Hit, 0, len(t.hits))
+	for _, h := range t.hits {
+		out = append(out, *h)
+	}
+	slices.SortFunc(out, func(a, b Hit) int {
+		return cmp.Or(cmp.Compare(a.Direction, b.Direction), cmp.Compare(a.Priority, b.Priority), cmp.Compare(a.Group, b.Group), cmp.Compare(a.Rule, b.Rule))
+	})
+	return out
 }
 
 // insert adds a flow, in place of the oldest when there is no room.

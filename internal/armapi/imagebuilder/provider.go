@@ -13,6 +13,7 @@ import (
 	"goldsmith/internal/build"
 	"goldsmith/internal/event"
 	"goldsmith/internal/imagetemplate"
+	"goldsmith/internal/network/topology"
 	"goldsmith/internal/preflight"
 	"goldsmith/internal/resource"
 	"goldsmith/internal/run"
@@ -56,6 +57,7 @@ type Engine interface {
 	Ended(ctx context.Context, runID string) (run.Record, error)
 	LastRunStatus(ctx context.Context, template resource.Record) (*imagetemplate.LastRun, error)
 	Position(ctx context.Context, rec run.Record) (working, slots, before int, err error)
+	Network(runID string) (v topology.View, found bool, err error)
 	Events(runID string, from int64, limit int) ([]event.Event, error)
 	Follow(ctx context.Context, runID string, from int64, yield func(event.Event) bool) error
 	PutTrigger(ctx context.Context, template, name, kind string) (rec resource.Record, created bool, err error)
@@ -105,6 +107,7 @@ func Providers(e Engine) []armapi.Provider {
 					Get: p.getRun, List: p.listRuns, Actions: map[string]armapi.Action{"cancel": {Handle: p.cancelRun, Open: true}},
 				},
 				{Name: "runs/events", Versions: []string{"2026-01-01"}, Place: armapi.InSubscription, Open: true, List: p.events},
+				{Name: "runs/network", Versions: []string{"2026-01-01"}, Place: armapi.InSubscription, Open: true, List: p.drawNetwork},
 			},
 		},
 	}

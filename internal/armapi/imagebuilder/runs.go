@@ -2,6 +2,7 @@ package imagebuilder
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -9,6 +10,7 @@ import (
 
 	"goldsmith/internal/arm"
 	"goldsmith/internal/armapi"
+	"goldsmith/internal/network/topology"
 	"goldsmith/internal/run"
 )
 
@@ -32,6 +34,8 @@ type runProperties struct {
 	StartedAt  time.Time    `json:"startTime,omitzero"`
 	EndedAt    time.Time    `json:"endTime,omitzero"`
 	Queue      *queueBody   `json:"queue,omitempty"` // of a run that waits
+	// Network is how the run is or was connected; lists are without it.
+	Network *topology.View `json:"network,omitempty"`
 }
 
 // queueBody says what a queued run waits for.
@@ -79,7 +83,44 @@ func (p provider) getRun(ctx context.Context, r *armapi.Request) (armapi.Respons
 		return armapi.Response{}, err
 	}
 	body, err := p.showRun(ctx, r, rec)
+	if err != nil {
+		return armapi.Response{}, err
+	}
+	v, found, err := p.engine.Network(rec.ID)
+	if found {
+		body.Properties.Network = &v
+	}
 	return armapi.Poll(body), err
+}
+
+// drawNetwork is the network of a run's detail: as JSON or, for who accepts nothing
+// else, as a picture or as text.
+func (p provider) drawNetwork(ctx context.Context, r *armapi.Request) (armapi.Response, error) {
+	rec, err := p.findRun(ctx, r, r.Name(), "read")
+	if err != nil {
+		return armapi.Response{}, err
+	}
+	v, found, err := p.engine.Network(rec.ID)
+	if err != nil {
+		return armapi.Response{}, err
+	}
+	if !found {
+		return armapi.Response{}, arm.Errorf(arm.CodeNotFound, "run %s never got as far as its network", rec.ID)
+	}
+	switch accept := r.Header.Get("Accept"); {
+	case strings.HasPrefix(accept, "image/svg+xml"):
+		return drawing("image/svg+xml", v.SVG()), nil
+	case strings.HasPrefix(accept, "text/plain"):
+		return drawing("text/plain; charset=utf-8", v.Text()), nil
+	}
+	return armapi.OK(v), nil
+}
+
+func drawing(contentType, text string) armapi.Response {
+	return armapi.Response{Stream: func(w http.ResponseWriter) error {
+		_, err := io.WriteString(w, text)
+		return err
+	}}.With("Content-Type", contentType)
 }
 
 // listRuns is the history, newest first. The query parameters template (a

@@ -201,6 +201,66 @@ func TestLiveLog(t *testing.T) {
 	}
 }
 
+// The detail of a run has how it is connected, while it goes on and afterwards, and
+// draws it.
+func TestRunDetailDrawsTheNetwork(t *testing.T) {
+	d := imagebuildertest.New(t)
+	d.Serve(1)
+	reached, lift := blocked(d)
+	made(d, "a", "2022-07-01", waiting)
+	op := d.Want(http.StatusAccepted, "POST", action(d, "a", "run", "2022-07-01"), nil)
+	<-reached
+	type network struct {
+		Kind  string
+		Nodes []struct{ Name, Address string }
+		Rules []struct {
+			Card, Direction, Name string
+			Allow                 bool
+			Count                 int
+		}
+		Connections []struct{ Address string }
+	}
+	var list struct {
+		Value []struct {
+			Name       string
+			Properties struct{ Network *network }
+		}
+	}
+	d.Decode(d.Want(http.StatusOK, "GET", extension(d, ""), nil), &list)
+	if len(list.Value) != 1 || list.Value[0].Properties.Network != nil {
+		t.Fatalf("the list: %+v", list)
+	}
+	path := "/" + list.Value[0].Name
+	detail := func() *network {
+		t.Helper()
+		var run struct{ Properties struct{ Network *network } }
+		d.Decode(d.Want(http.StatusOK, "GET", extension(d, path), nil), &run)
+		if n := run.Properties.Network; n == nil || n.Kind != "public" || len(n.Nodes) != 3 || n.Nodes[2].Address != "10.0.0.4" || n.Connections == nil {
+			t.Fatalf("the network: %+v", n)
+		}
+		return run.Properties.Network
+	}
+	detail()
+	lift()
+	if a := d.Follow(op); a.Field("status") != armapi.Succeeded {
+		t.Fatalf("the run: %s", a.Text)
+	}
+	if n := detail(); len(n.Rules) == 0 || n.Rules[0].Name != "builder" || n.Rules[0].Direction != "inbound" || !n.Rules[0].Allow || n.Rules[0].Count == 0 {
+		t.Errorf("the rules that decided: %+v", n.Rules)
+	}
+	for accept, want := range map[string][2]string{
+		"image/svg+xml": {"image/svg+xml", "<svg "}, "text/plain": {"text/plain; charset=utf-8", "a network of the build's own\n"}, "application/json": {"application/json; charset=utf-8", `"kind": "public"`},
+	} {
+		a := d.Do("GET", extension(d, path+"/network"), nil, "Accept", accept)
+		if a.Status != http.StatusOK || a.Header.Get("Content-Type") != want[0] || !strings.Contains(a.Text, want[1]) {
+			t.Errorf("%s: %d %v\n%s", accept, a.Status, a.Header, a.Text)
+		}
+	}
+	if a := d.As("66666666-6666-6666-6666-666666666666", "GET", extension(d, path+"/network"), nil); a.Status != http.StatusNotFound {
+		t.Errorf("a stranger gets %d %s", a.Status, a.Text)
+	}
+}
+
 // A group is not deleted under a build, and takes its templates with their
 // staging groups.
 func TestDeleteGroup(t *testing.T) {

@@ -71,6 +71,9 @@ func New(own, router netip.Addr, policy *nsg.Policy, report func(Denial)) *Filte
 	}
 }
 
+// Hits are the rules that decided so far.
+func (f *Filter) Hits() []nsg.Hit { return f.tracker.Hits() }
+
 // Pass is the netswitch.Filter.
 func (f *Filter) Pass(d netswitch.Direction, b []byte) bool {
 	if len(b) < frame.HeaderSize+header.IPv4MinimumSize || header.Ethernet(b).Type() != header.IPv4ProtocolNumber {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"html"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -13,7 +14,9 @@ import (
 type Node struct {
 	Name  string `json:"name"`
 	Where string `json:"where"` // network and address, for people
-	State string `json:"state,omitempty"`
+	// Address is the node's own in the network; "" where it has none.
+	Address string `json:"address,omitempty"`
+	State   string `json:"state,omitempty"`
 }
 
 // Hop is the connection of a node with the next one.
@@ -30,6 +33,16 @@ type Topology struct {
 	Hops  []Hop    `json:"hops"` // one fewer than Nodes
 	Out   string   `json:"out"`  // how the build VM gets outside
 	Notes []string `json:"notes,omitempty"`
+	Rules []Rule   `json:"rules,omitempty"` // that decided so far, by card and priority
+}
+
+// notes are the lines below a drawing.
+func (t Topology) notes() []string {
+	lines := slices.Clone(t.Notes)
+	for _, r := range t.Rules {
+		lines = append(lines, r.String())
+	}
+	return lines
 }
 
 func port(p uint16) Hop { return Hop{fmt.Sprintf("tcp %d", p)} }
@@ -39,9 +52,9 @@ func Public(service netip.Addr, subnet netip.Prefix, router, guest netip.Addr, g
 	return Topology{
 		Kind: "public", Title: "a network of the build's own",
 		Nodes: []Node{
-			{Name: "image builder", Where: service.String()},
+			{Name: "image builder", Where: service.String(), Address: service.String()},
 			{Name: "public address", Where: "security group: only the builder"},
-			{Name: "build vm", Where: fmt.Sprintf("%v in %v", guest, subnet)},
+			{Name: "build vm", Where: fmt.Sprintf("%v in %v", guest, subnet), Address: guest.String()},
 		},
 		Hops: []Hop{port(guestPort), port(guestPort)},
 		Out:  fmt.Sprintf("router %v, egress policy", router),
@@ -54,10 +67,10 @@ func Proxied(where string, subnet netip.Prefix, nat, frontend, proxy, guest neti
 		Kind: "proxied", Title: fmt.Sprintf("existing network %s (%v)", where, subnet),
 		Nodes: []Node{
 			{Name: "image builder", Where: "private endpoint"},
-			{Name: "private link service", Where: "NAT " + nat.String()},
-			{Name: "load balancer", Where: "internal, " + frontend.String()},
-			{Name: "proxy vm", Where: proxy.String()},
-			{Name: "build vm", Where: guest.String()},
+			{Name: "private link service", Where: "NAT " + nat.String(), Address: nat.String()},
+			{Name: "load balancer", Where: "internal, " + frontend.String(), Address: frontend.String()},
+			{Name: "proxy vm", Where: proxy.String(), Address: proxy.String()},
+			{Name: "build vm", Where: guest.String(), Address: guest.String()},
 		},
 		Hops: []Hop{{"private link"}, port(proxyPort), port(proxyPort), port(guestPort)},
 		Out:  "proxy vm, router, egress policy",
@@ -69,8 +82,8 @@ func Isolated(containers, where string, from, to netip.Prefix, builder, guest ne
 	return Topology{
 		Kind: "isolated", Title: "existing network, builder in a subnet of its own",
 		Nodes: []Node{
-			{Name: "image builder", Where: fmt.Sprintf("%v in %s (%v)", builder, containers, from)},
-			{Name: "build vm", Where: fmt.Sprintf("%v in %s (%v)", guest, where, to)},
+			{Name: "image builder", Where: fmt.Sprintf("%v in %s (%v)", builder, containers, from), Address: builder.String()},
+			{Name: "build vm", Where: fmt.Sprintf("%v in %s (%v)", guest, where, to), Address: guest.String()},
 		},
 		Hops: []Hop{port(guestPort)},
 		Out:  "router, egress policy",
@@ -116,7 +129,7 @@ func (t Topology) Text() string {
 		}
 	}
 	fmt.Fprintf(&b, "  way out: %s\n", t.Out)
-	for _, n := range t.Notes {
+	for _, n := range t.notes() {
 		fmt.Fprintf(&b, "  %s\n", n)
 	}
 	return b.String()
@@ -131,8 +144,9 @@ const (
 
 // SVG draws the topology as a picture.
 func (t Topology) SVG() string {
+	notes := t.notes()
 	width := 2*margin + len(t.Nodes)*boxWidth + max(len(t.Nodes)-1, 0)*gap
-	height := 2*margin + 30 + boxHeight + lineHeight*(len(t.Notes)+2)
+	height := 2*margin + 30 + boxHeight + lineHeight*(len(notes)+2)
 	var b strings.Builder
 	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="0 0 %d %d" font-family="sans-serif" font-size="12">`+"\n", width, height, width, height)
 	fmt.Fprintf(&b, `<rect width="%d" height="%d" fill="white"/>`+"\n", width, height)
@@ -165,7 +179,7 @@ func (t Topology) SVG() string {
 	}
 	y := top + boxHeight + lineHeight + 6
 	text(margin, y, "start", "normal", "way out: "+t.Out)
-	for i, n := range t.Notes {
+	for i, n := range notes {
 		text(margin, y+lineHeight*(i+1), "start", "normal", n)
 	}
 	b.WriteString("</svg>\n")
