@@ -70,7 +70,7 @@ func (b *builder) deploy(ctx context.Context) (*deployment, error) {
 		return nil, err
 	}
 	// Addresses are given to one run at a time.
-	unlock, err := b.engine.lock(ctx, "network", nil)
+	unlock, err := b.engine.LockNetworks(ctx)
 	if err != nil {
 		return nil, err
 	}

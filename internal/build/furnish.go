@@ -58,7 +58,7 @@ func (e *Engine) NetworkSettings(ctx context.Context, id string) (NetworkSetting
 // ChangeNetworkSettings changes what is said of the network with id, which must
 // exist. An exposed service must be at a free address of one of its subnets.
 func (e *Engine) ChangeNetworkSettings(ctx context.Context, id string, change func(*NetworkSettings) error) error {
-	unlock, err := e.lock(ctx, "network", nil)
+	unlock, err := e.LockNetworks(ctx)
 	if err != nil {
 		return err
 	}

@@ -60,6 +60,12 @@ func (e *Engine) NetworkSnapshot(ctx context.Context) (*vnet.Snapshot, error) {
 	return e.occupied(ctx, vnet.NewSnapshot(kept))
 }
 
+// LockNetworks lets nobody else give addresses of networks away, nor change them,
+// until unlock is called.
+func (e *Engine) LockNetworks(ctx context.Context) (unlock func(), err error) {
+	return e.lock(ctx, "network", nil)
+}
+
 // checkNetwork is the networking document's checklist: every finding, each with
 // the command that mends it.
 func (e *Engine) checkNetwork(ctx context.Context, t *imagetemplate.Template, windows bool) error {
@@ -121,7 +127,7 @@ func (e *Engine) PutNetworkResource(ctx context.Context, rec resource.Record) (r
 		return rec, arm.Errorf(arm.CodeValidationFailed, "type %q is not the type of a network resource with this id", rec.Type).At(rec.ID)
 	}
 	rec.Name = id.Name
-	unlock, err := e.lock(ctx, "network", nil)
+	unlock, err := e.LockNetworks(ctx)
 	if err != nil {
 		return rec, err
 	}

@@ -26,6 +26,7 @@ func (s *Server) providers(settings store.Settings) []armapi.Provider {
 		Subscription: settings.SubscriptionID, Tenant: settings.TenantID, Store: s.db.Resources(), Blobs: s.cfg.Engine.Blobs(),
 		BlobEndpoint:  func(account string) string { return "https://" + account + ".blob." + s.settings.StorageSuffix + "/" },
 		PrincipalType: principalType,
+		Networks:      s.cfg.Engine,
 		Register:      func(ctx context.Context, namespace string) error { return s.api.SetRegistered(ctx, namespace, true) },
 		Call:          func(ctx context.Context, c armapi.Call) (armapi.Answer, error) { return s.api.Call(ctx, c) },
 		StorageSuffix: s.settings.StorageSuffix,

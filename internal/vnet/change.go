@@ -2,9 +2,6 @@ package vnet
 
 import (
 	"encoding/json"
-	"fmt"
-	"net/netip"
-	"slices"
 	"strings"
 
 	"goldsmith/internal/arm"
@@ -148,94 +145,6 @@ func (s *Snapshot) checkSubnet(n Network, sub Subnet) error {
 func SameLocation(a, b string) bool {
 	fold := func(s string) string { return strings.ToLower(strings.ReplaceAll(s, " ", "")) }
 	return fold(a) == fold(b)
-}
-
-// putMember judges a resource with addresses in subnets, and gives it those that
-// it does not choose itself.
-func (s *Snapshot) putMember(rec resource.Record) (resource.Record, error) {
-	var root any
-	if err := json.Unmarshal(rec.Properties, &root); err != nil {
-		return rec, arm.Errorf(arm.CodeValidationFailed, "the properties do not parse: %w", err).At(rec.ID)
-	}
-	given := map[netip.Addr]bool{} // in this record, by now
-	var walk func(v any) error
-	walk = func(v any) error {
-		switch v := v.(type) {
-		case []any:
-			for _, e := range v {
-				if err := walk(e); err != nil {
-					return err
-				}
-			}
-		case map[string]any:
-			if ref, ok := v["subnet"].(map[string]any); ok {
-				id, _ := ref["id"].(string)
-				if err := s.place(rec, v, id, given); err != nil {
-					return err
-				}
-			}
-			names := make([]string, 0, len(v))
-			for name := range v {
-				names = append(names, name)
-			}
-			slices.Sort(names)
-			for _, name := range names {
-				if err := walk(v[name]); err != nil {
-					return err
-				}
-			}
-		}
-		return nil
-	}
-	if err := walk(root); err != nil {
-		return rec, err
-	}
-	raw, err := json.Marshal(root)
-	if err != nil {
-		return rec, fmt.Errorf("encode %s: %w", rec.ID, err)
-	}
-	rec.Properties = raw
-	return rec, nil
-}
-
-// place gives one address configuration of rec its address.
-func (s *Snapshot) place(rec resource.Record, config map[string]any, subnetID string, given map[netip.Addr]bool) error {
-	sub, n, err := s.Subnet(subnetID)
-	switch {
-	case arm.IsCode(err, arm.CodeNotFound):
-		return arm.Errorf(CodeReference, "subnet %s does not exist", subnetID).At(rec.ID)
-	case err != nil:
-		return err
-	case !SameLocation(n.Location, rec.Location):
-		return arm.Errorf(CodeReference, "network %s is in %s, %s in %s", n.Name, n.Location, rec.Name, rec.Location).At(rec.ID)
-	case len(sub.Delegations) > 0:
-		return arm.Errorf(CodeSubnetDelegated, "subnet %s is delegated to %s and takes nothing else", sub.Name, sub.Delegations[0]).At(rec.ID)
-	case sub.LinkPolicies && strings.EqualFold(rec.Type, TypeLinkService):
-		return arm.Errorf(CodeLinkPolicies, "subnet %s has private link service network policies enabled; disable them first", sub.Name).At(rec.ID)
-	}
-	if text, ok := config["privateIPAddress"].(string); ok && text != "" {
-		addr, err := netip.ParseAddr(text)
-		if err != nil {
-			return arm.Errorf(CodeInvalidPrefix, "%q is not an address", text).At(rec.ID)
-		}
-		if given[addr] {
-			return arm.Errorf(CodeAddressTaken, "%v is there twice", addr).At(rec.ID)
-		}
-		given[addr] = true
-		return s.CheckAddress(sub, addr, rec.ID)
-	}
-	free, err := s.Allocate(sub, len(given)+1)
-	if err != nil {
-		return err
-	}
-	for _, addr := range free {
-		if !given[addr] {
-			given[addr] = true
-			config["privateIPAddress"] = addr.String()
-			return nil
-		}
-	}
-	return arm.Errorf(CodeSubnetFull, "subnet %s has no free address", sub.Name).At(rec.ID)
 }
 
 // CheckDelete says why a record of Microsoft.Network may not be deleted: others

@@ -254,6 +254,73 @@ func TestAllocationProperties(t *testing.T) {
 	})
 }
 
+// A record keeps the addresses that it was given, whatever it says again, and is
+// given others only where it moves.
+func TestAddressesStay(t *testing.T) {
+	config := func(name, subnet, more string) string {
+		return fmt.Sprintf(`{"name": %q, "properties": {"subnet": {"id": %q}%s}}`, name, subnet, more)
+	}
+	nic := func(configs ...string) resource.Record {
+		return record(scope+"networkInterfaces/n", TypeInterface, `{"ipConfigurations": [`+strings.Join(configs, ",")+`]}`)
+	}
+	addresses := func(r resource.Record) string {
+		var all []string
+		for _, u := range usesOf(r) {
+			if u.Addr.IsValid() {
+				all = append(all, u.Addr.String())
+			}
+		}
+		return strings.Join(all, " ")
+	}
+	const dynamic, static = `, "privateIPAllocationMethod": "Dynamic"`, `, "privateIPAllocationMethod": "Static"`
+	s := NewSnapshot(change(ready(), `"10.1.0.0/24"`, `"10.1.0.0/29"`)) // 10.1.0.4 to 10.1.0.6
+	for _, tt := range []struct{ name, before, now, want string }{
+		{"new", "", config("a", subID, ""), "10.1.0.4"},
+		{"again", "10.1.0.6", config("a", subID, ""), "10.1.0.6"},
+		{"again, by its case and method", "10.1.0.6", config("A", strings.ToUpper(subID), dynamic), "10.1.0.6"},
+		{"dynamic with what it was given", "10.1.0.6", config("a", subID, dynamic+`, "privateIPAddress": "10.1.0.6"`), "10.1.0.6"},
+		{"dynamic with another", "10.1.0.6", config("a", subID, dynamic+`, "privateIPAddress": "10.1.0.5"`), "10.1.0.6"},
+		{"static", "10.1.0.6", config("a", subID, static+`, "privateIPAddress": "10.1.0.5"`), "10.1.0.5"},
+		{"one more", "10.1.0.6", config("a", subID, "") + "," + config("b", subID, ""), "10.1.0.6 10.1.0.4"},
+		{"one before", "10.1.0.4", config("b", subID, "") + "," + config("a", subID, ""), "10.1.0.5 10.1.0.4"},
+		{"one that chooses after one that does not", "", config("a", subID, "") + "," + config("b", subID, `, "privateIPAddress": "10.1.0.4"`), "10.1.0.5 10.1.0.4"},
+		{"all there are", "10.1.0.6", config("a", subID, "") + "," + config("b", subID, "") + "," + config("c", subID, ""), "10.1.0.6 10.1.0.4 10.1.0.5"},
+		{"one too many", "", strings.Join([]string{config("a", subID, ""), config("b", subID, ""), config("c", subID, ""), config("d", subID, "")}, ","), string(CodeSubnetFull)},
+		{"static without an address", "", config("a", subID, static), string(arm.CodeValidationFailed)},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := s
+			if tt.before != "" {
+				s = s.With(nic(config("a", subID, `, "privateIPAddress": "`+tt.before+`"`)))
+			}
+			r, err := s.Put(nic(tt.now))
+			got := addresses(r)
+			if err != nil {
+				got = string(arm.CodeOf(err))
+			}
+			if got != tt.want {
+				t.Errorf("got %s, want %s (%v)", got, tt.want, err)
+			}
+		})
+	}
+	// A private endpoint has its configuration in its properties.
+	endpoint := record(scope+"privateEndpoints/e", TypePrivateEndpoint, `{"subnet": {"id": "`+subID+`"}}`)
+	first, err := s.Put(endpoint)
+	if err != nil || addresses(first) != "10.1.0.4" {
+		t.Fatalf("an endpoint: %s, %v", first.Properties, err)
+	}
+	s = s.With(first).Occupied(Use{By: netID, Of: subID, Member: "exposed", Addr: netip.MustParseAddr("10.1.0.5")})
+	if again, err := s.Put(endpoint); err != nil || addresses(again) != "10.1.0.4" {
+		t.Errorf("the endpoint again: %s, %v", again.Properties, err)
+	}
+	if r, err := s.Put(card("n", subID, "")); err != nil || addresses(r) != "10.1.0.6" {
+		t.Errorf("a card beside endpoint and exposed service: %s, %v", r.Properties, err)
+	}
+	if _, err := s.Put(card("n", subID, "10.1.0.5")); !arm.IsCode(err, CodeAddressTaken) {
+		t.Errorf("a card at the exposed service's address: %v", err)
+	}
+}
+
 func TestOccupiedAddressesAreNotGiven(t *testing.T) {
 	s := NewSnapshot(ready())
 	sub, _, err := s.Subnet(subID)

@@ -50,14 +50,28 @@ var kinds = []kind{
 	{typ: "privateDnsZones"},
 }
 
-type provider struct {
-	store resource.Store
-	mu    sync.Mutex // no address is given twice: one write at a time
+// Networks are the networks as builds see them.
+type Networks interface {
+	// NetworkSnapshot has every record that may use a network, and the addresses at
+	// which something is published.
+	NetworkSnapshot(ctx context.Context) (*vnet.Snapshot, error)
+	// LockNetworks lets nobody else give addresses away until unlock is called.
+	LockNetworks(ctx context.Context) (unlock func(), err error)
 }
 
-// Provider is Microsoft.Network.
-func Provider(store resource.Store) armapi.Provider {
-	p := &provider{store: store}
+type provider struct {
+	store    resource.Store
+	networks Networks
+	mu       sync.Mutex // one write at a time; the networks' lock is for other processes and builds
+}
+
+// Provider is Microsoft.Network. networks may be nil: then there is nothing but what
+// the store has, and nobody else who writes.
+func Provider(store resource.Store, networks Networks) armapi.Provider {
+	if networks == nil {
+		networks = records{store}
+	}
+	p := &provider{store: store, networks: networks}
 	out := armapi.Provider{Namespace: "Microsoft.Network"}
 	for _, k := range kinds {
 		record := armapi.Kind{Store: store, BodyETag: true, Leaf: true, Removable: p.removable, Show: show(k),
@@ -77,30 +91,33 @@ func Provider(store resource.Store) armapi.Provider {
 	return out
 }
 
-// alone makes writes take turns.
+// alone makes writes take turns, with builds too.
 func (p *provider) alone(h armapi.Handler) armapi.Handler {
 	return func(ctx context.Context, r *armapi.Request) (armapi.Response, error) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
+		unlock, err := p.networks.LockNetworks(ctx)
+		if err != nil {
+			return armapi.Response{}, err
+		}
+		defer unlock()
 		return h(ctx, r)
 	}
 }
 
-// snapshot are the records that the rules of networks look at.
-func (p *provider) snapshot(ctx context.Context) (*vnet.Snapshot, error) {
+// records are networks that only a store has.
+type records struct{ store resource.Store }
+
+func (r records) LockNetworks(context.Context) (func(), error) { return func() {}, nil }
+
+func (r records) NetworkSnapshot(ctx context.Context) (*vnet.Snapshot, error) {
 	var all []resource.Record
 	for _, k := range kinds {
-		for q := (resource.Query{Type: "Microsoft.Network/" + k.typ, PageSize: 1000}); ; {
-			records, next, err := p.store.List(ctx, q)
-			if err != nil {
-				return nil, err
-			}
-			all = append(all, records...)
-			if next == "" {
-				break
-			}
-			q.PageToken = next
+		found, _, err := r.store.List(ctx, resource.Query{Type: "Microsoft.Network/" + k.typ})
+		if err != nil {
+			return nil, err
 		}
+		all = append(all, found...)
 	}
 	return vnet.NewSnapshot(all), nil
 }
@@ -134,7 +151,7 @@ func (p *provider) prepare(ctx context.Context, r *armapi.Request, k kind, d *ar
 
 // judge applies the rules of networks, which may also give addresses.
 func (p *provider) judge(ctx context.Context, rec *resource.Record, properties *map[string]any) error {
-	s, err := p.snapshot(ctx)
+	s, err := p.networks.NetworkSnapshot(ctx)
 	if err != nil {
 		return err
 	}
@@ -151,7 +168,7 @@ func (p *provider) judge(ctx context.Context, rec *resource.Record, properties *
 }
 
 func (p *provider) removable(ctx context.Context, _ *armapi.Request, rec resource.Record) error {
-	s, err := p.snapshot(ctx)
+	s, err := p.networks.NetworkSnapshot(ctx)
 	if err != nil {
 		return err
 	}

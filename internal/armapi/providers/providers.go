@@ -25,6 +25,8 @@ type Config struct {
 	BlobEndpoint func(account string) string
 	// PrincipalType looks a principal up in the directory; nil for none.
 	PrincipalType func(ctx context.Context, objectID string) (typ string, found bool, err error)
+	// Networks are the networks as builds see them; nil when there are no builds.
+	Networks network.Networks
 	// Register registers a namespace: API.SetRegistered of the front door that
 	// the providers plug into.
 	Register func(ctx context.Context, namespace string) error
@@ -51,7 +53,7 @@ func All(c Config) []armapi.Provider {
 		authorization.Provider(authorization.Config{Subscription: c.Subscription, Tenant: c.Tenant, Store: c.Store, PrincipalType: c.PrincipalType}),
 		identity.Provider(c.Store, c.Tenant),
 		compute.Provider(c.Store, c.Subscription),
-		network.Provider(c.Store),
+		network.Provider(c.Store, c.Networks),
 		storage.Provider(storage.Config{Store: c.Store, Blobs: c.Blobs, Endpoint: c.BlobEndpoint}),
 	)
 	if c.Call != nil {

@@ -90,6 +90,7 @@ func connection(e event.Event) (Connection, bool) {
 	return Connection{Protocol: protocol, Address: at.Addr().String(), Port: at.Port(), Name: e.Text}, err == nil
 }
 
+// String is the rule for people, in a line.
 func (r Rule) String() string {
 	verb, what := "allowed", "connections"
 	if !r.Allow {
@@ -99,6 +100,7 @@ func (r Rule) String() string {
 	return fmt.Sprintf("%s of %s vm %s by rule %s (priority %d) of %s: %d %s", r.Direction, r.Card, verb, r.Name, r.Priority, group, r.Count, what)
 }
 
+// String is the connection for people, in a line.
 func (c Connection) String() string {
 	name := ""
 	if c.Name != "" {

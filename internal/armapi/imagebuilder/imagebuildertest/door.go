@@ -18,6 +18,7 @@ import (
 	"goldsmith/internal/armapi"
 	"goldsmith/internal/armapi/deployments"
 	"goldsmith/internal/armapi/imagebuilder"
+	"goldsmith/internal/armapi/network"
 	"goldsmith/internal/armapi/upkeep"
 	"goldsmith/internal/build/buildtest"
 	"goldsmith/internal/rbac"
@@ -69,6 +70,7 @@ func Over(l *buildtest.Lab) *Door {
 			return a.Caller.ObjectID == Admin || d.Allow != nil && d.Allow(a), nil
 		},
 		Providers: append(imagebuilder.Providers(l.Engine), upkeep.Provider(l.Engine, filepath.Join(l.Data, "downloads")),
+			network.Provider(l.Engine.Resources(), l.Engine),
 			deployments.Provider(deployments.Config{
 				Subscription: l.Engine.Subscription(), Tenant: Tenant, Store: l.Engine.Resources(),
 				Call: func(ctx context.Context, c armapi.Call) (armapi.Answer, error) { return d.API.Call(ctx, c) },
