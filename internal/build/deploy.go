@@ -100,7 +100,7 @@ func (b *builder) deploy(ctx context.Context) (*deployment, error) {
 		return nil, err
 	}
 	if given {
-		if err := b.engine.furnish(ctx, snapshot, want.SubnetID, &d.config); err != nil {
+		if err := b.engine.furnish(ctx, snapshot, want.SubnetID, &d.config, b.warn); err != nil {
 			return nil, err
 		}
 		if d.config.Bridge = b.bridgeOn(want.SubnetID); d.config.Bridge != nil {

@@ -9,10 +9,12 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 
 	"goldsmith/internal/arm"
 	"goldsmith/internal/document"
 	"goldsmith/internal/network"
+	"goldsmith/internal/nsg"
 	"goldsmith/internal/resource"
 	"goldsmith/internal/vnet"
 )
@@ -127,8 +129,43 @@ func (e *Engine) occupied(ctx context.Context, s *vnet.Snapshot) (*vnet.Snapshot
 type furnishing struct {
 	siloed  bool
 	allow   []netip.Prefix
-	exposed []Exposed // of the network and its peers
+	exposed []furnished // of the network and its peers
 	records map[string]netip.Addr
+}
+
+// furnished is something that is exposed in a network.
+type furnished struct {
+	Exposed
+	network vnet.Network
+}
+
+// group is the security group that judges what reaches a member: that of its
+// subnet. A host's service has none, and neither has a subnet without one.
+func (f furnished) group(s *vnet.Snapshot) (*nsg.Group, error) {
+	i := slices.IndexFunc(f.network.Subnets, func(sub vnet.Subnet) bool { return sub.Prefix.Contains(f.At.Addr()) })
+	if f.Socket == "" || i < 0 || f.network.Subnets[i].Group == "" {
+		return nil, nil
+	}
+	g, err := s.Group(f.network.Subnets[i].Group)
+	return &g, err
+}
+
+// somePort stands for the ports that systems pick for their connections.
+const somePort = 50000
+
+// judge is the rule that keeps a machine from a member, nil when none does.
+func (f furnished) judge(s *vnet.Snapshot, from netip.Addr) (*nsg.Match, error) {
+	g, err := f.group(s)
+	if g == nil || err != nil {
+		return nil, err
+	}
+	decision := nsg.Compile(s.Tags(f.network), g, nil).Decide(nsg.Inbound, nsg.Packet{
+		Protocol: nsg.TCP, Source: from, Destination: f.At.Addr(), SourcePort: somePort, DestinationPort: f.At.Port(),
+	})
+	if decision.Allowed {
+		return nil, nil
+	}
+	return &decision.Matches[len(decision.Matches)-1], nil
 }
 
 // furnishings are those of n and of the peers of that: exposed services, names, the
@@ -149,8 +186,8 @@ func (e *Engine) furnishings(ctx context.Context, s *vnet.Snapshot, n vnet.Netwo
 		if i == 0 {
 			f.siloed, f.allow = settings.Siloed, settings.Allow
 		}
-		f.exposed = append(f.exposed, settings.Exposed...)
 		for _, x := range settings.Exposed {
+			f.exposed = append(f.exposed, furnished{x, m})
 			if x.Name != "" {
 				f.records[strings.ToLower(x.Name)] = x.At.Addr()
 			}
@@ -161,8 +198,9 @@ func (e *Engine) furnishings(ctx context.Context, s *vnet.Snapshot, n vnet.Netwo
 }
 
 // furnish puts into a build's network what is in the virtual network of its
-// subnet and in the peers of that.
-func (e *Engine) furnish(ctx context.Context, s *vnet.Snapshot, subnetID string, cfg *network.Config) error {
+// subnet and in the peers of that. warn hears, once each, of members that the build
+// tries to reach and that a security group keeps it from.
+func (e *Engine) furnish(ctx context.Context, s *vnet.Snapshot, subnetID string, cfg *network.Config, warn func(format string, args ...any)) error {
 	_, n, err := s.Subnet(subnetID)
 	if err != nil {
 		return err
@@ -178,6 +216,20 @@ func (e *Engine) furnish(ctx context.Context, s *vnet.Snapshot, subnetID string,
 	}
 	cfg.Services, cfg.Records = map[netip.AddrPort]network.Service{}, f.records
 	for _, x := range f.exposed {
+		denied, err := x.judge(s, cfg.Guest)
+		if err != nil {
+			return err
+		}
+		if denied != nil {
+			told := sync.OnceFunc(func() {
+				warn("the build vm may not reach the machine at %v: denied by rule %s (priority %d) of %s", x.At, denied.Rule, denied.Priority, denied.Group)
+			})
+			cfg.Services[x.At] = func(context.Context) (net.Conn, error) {
+				told()
+				return nil, arm.Errorf(arm.CodeNotAllowed, "security rule %s denies it", denied.Rule)
+			}
+			continue
+		}
 		cfg.Services[x.At] = func(ctx context.Context) (net.Conn, error) {
 			var d net.Dialer
 			if x.Socket != "" {

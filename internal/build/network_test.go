@@ -319,6 +319,20 @@ func TestAMachineIsAMemberOfANetwork(t *testing.T) {
 			t.Errorf("%s has the address of the exposed service", r.ID)
 		}
 	}
+	// A rule of the member's subnet keeps builds from it.
+	putNetwork(t, l, buildtest.Location, "Disabled", "10.7.0.0/24", `{"name": "no-db", "properties": {"priority": 200, "direction": "Inbound", "access": "Deny",
+		"protocol": "Tcp", "sourceAddressPrefix": "VirtualNetwork", "sourcePortRange": "*", "destinationAddressPrefix": "10.7.0.60", "destinationPortRange": "22"}}`)
+	said = ""
+	denied, events, err := l.Build(t.Context(), l.Request("three", tpl))
+	if err != nil || denied.State != run.Succeeded {
+		t.Fatalf("%v\n%s", err, events.Text())
+	}
+	if strings.HasPrefix(said, "SSH-2.0-") || said == "" {
+		t.Errorf("behind a rule that denies it the member says %q", said)
+	}
+	if !strings.Contains(events.Text(), "the build vm may not reach the machine at 10.7.0.60:22: denied by rule no-db (priority 200)") {
+		t.Errorf("no warning:\n%s", events.Text())
+	}
 	cancel()
 	if err := <-ended; err == nil || !errors.Is(err, context.Canceled) {
 		t.Errorf("the member ended with %v", err)

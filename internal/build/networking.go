@@ -36,11 +36,7 @@ func (e *Engine) networkMode(t *imagetemplate.Template) plan.NetworkMode {
 	if !ok {
 		return plan.NetworkPrivate
 	}
-	mode := "subnet " + resource.Key(d.SubnetID)
-	if b, ok := e.bridgeOf(d.SubnetID); ok {
-		mode += " on bridge " + b.Bridge
-	}
-	return plan.NetworkMode(mode)
+	return plan.NetworkMode("subnet " + resource.Key(d.SubnetID))
 }
 
 // NetworkSnapshot is every record that networks consist of or that may use one, and

@@ -80,6 +80,17 @@ func (e *Engine) subnetRules(ctx context.Context, s *vnet.Snapshot, subnetID str
 		target := x.Target
 		if x.Socket != "" {
 			target = "a member" // its socket has another name each time
+			g, err := x.group(s)
+			if err != nil {
+				return "", err
+			}
+			if g != nil {
+				rules, err := json.Marshal(reachRules(*g))
+				if err != nil {
+					return "", arm.Errorf(arm.CodeInternal, "the rules of %s do not encode: %w", g.ID, err)
+				}
+				target += " behind " + string(rules)
+			}
 		}
 		r.Exposed = append(r.Exposed, fmt.Sprintf("%v is %s", x.At, target))
 	}

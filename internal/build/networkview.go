@@ -80,7 +80,7 @@ func (e *Engine) Reach(ctx context.Context, r Reach) (Reached, error) {
 	}
 	p := nsg.Packet{Protocol: r.Protocol, DestinationPort: r.Port}
 	if r.Protocol != nsg.ICMP {
-		p.SourcePort = 50000 // of those that systems pick
+		p.SourcePort = somePort
 	}
 	if p.Source, err = s.Resolve(r.Network, r.From); err != nil {
 		return Reached{}, err
