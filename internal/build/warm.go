@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"time"
@@ -159,7 +160,7 @@ func (b *builder) makeWarm(ctx context.Context, key, fingerprint string) (rec la
 	if err != nil {
 		return rec, err
 	}
-	if err := guest.watch(ctx, guest.helper.Sync); err != nil {
+	if err := b.rehearse(ctx, guest); err != nil {
 		return rec, err
 	}
 	if err := guest.machine.Save(ctx, b.engine.files.Path(id, layer.StateFile)); err != nil {
@@ -182,6 +183,31 @@ func (b *builder) makeWarm(ctx context.Context, key, fingerprint string) (rec la
 		return rec, err
 	}
 	return rec, b.undo.drop(ctx, dir)
+}
+
+// rehearse signs in to a guest that is about to be saved, once and with keys that
+// nobody keeps, so that what a build's session starts and reads is there in every
+// guest that is restored; and waits until the guest is at rest.
+func (b *builder) rehearse(ctx context.Context, guest *vm) error {
+	id, err := provision.NewIdentity()
+	if err != nil {
+		return err
+	}
+	if err := guest.identify(ctx, id, provision.Settings{}); err != nil {
+		return err
+	}
+	if err := guest.connect(ctx, id); err != nil {
+		return err
+	}
+	return guest.watch(ctx, func(ctx context.Context) error {
+		if _, err := guest.session.Run(ctx, "sudo -n true", io.Discard, io.Discard); err != nil {
+			return err
+		}
+		// What a guest says to the end of its session does not matter.
+		_ = guest.session.Close()
+		guest.session = nil
+		return errors.Join(guest.helper.Rest(ctx), guest.helper.Sync(ctx))
+	})
 }
 
 // coldBoot boots the base for this run alone.

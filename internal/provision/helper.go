@@ -110,6 +110,13 @@ func (h *Helper) Sync(ctx context.Context) error {
 	return err
 }
 
+// Rest waits until the guest has nothing to do any more, half a minute at most: what
+// it is at when it is saved, it goes on with in every guest restored from that.
+func (h *Helper) Rest(ctx context.Context) error {
+	_, err := call[struct{}](ctx, h, protocol.OpRest, nil)
+	return err
+}
+
 // Trim gives free space back to the disk and returns how many bytes.
 func (h *Helper) Trim(ctx context.Context) (int64, error) {
 	t, err := call[protocol.Trimmed](ctx, h, protocol.OpTrim, nil)

@@ -56,7 +56,7 @@ func (l *Linux) idle(ctx context.Context) error {
 	units, err := run(ctx, "systemctl", "list-units", "--state=active,activating,reloading,deactivating", "--plain", "--no-legend", "--full",
 		"--type=service,socket,timer,path,scope")
 	if errors.Is(err, errNoProgram) {
-		return killStragglers(ctx)
+		return killStragglers(ctx, nil)
 	}
 	if err := l.root.MkdirAll("run/systemd/system", 0o755); err != nil {
 		return err
@@ -65,16 +65,31 @@ func (l *Linux) idle(ctx context.Context) error {
 		return err
 	}
 	errs := []error{err}
-	for _, args := range [][]string{
-		{"journalctl", "--relinquish-var"},
-		{"systemctl", "daemon-reload"},
-		{"systemctl", "isolate", idleTarget},
-	} {
-		if _, err := run(ctx, args[0], args[1:]...); err != nil && !errors.Is(err, errNoProgram) {
-			errs = append(errs, fmt.Errorf("services could not be stopped in order: %w", err))
-		}
+	if _, err := run(ctx, "journalctl", "--relinquish-var"); err != nil && !errors.Is(err, errNoProgram) {
+		errs = append(errs, fmt.Errorf("the journal could not be moved to memory: %w", err))
 	}
-	return errors.Join(append(errs, killStragglers(ctx))...)
+	if err := isolate(ctx); err != nil {
+		errs = append(errs, fmt.Errorf("services could not be stopped in order: %w", err))
+	}
+	return errors.Join(append(errs, killStragglers(ctx, keptUnits))...)
+}
+
+// keptUnits outlive the change to the idle target, and systemd starts them again
+// when they are killed, which takes an emulated guest seconds. So they go last.
+var keptUnits = []string{"systemd-journald.service", "systemd-udevd.service"}
+
+// isolate goes to the idle target. systemd looks for the file of a unit that it does
+// not know; only an old one that remembers which files there are has to read all
+// units anew, which takes an emulated guest ten seconds.
+func isolate(ctx context.Context) error {
+	if _, err := run(ctx, "systemctl", "isolate", idleTarget); err == nil || ctx.Err() != nil {
+		return err
+	}
+	if _, err := run(ctx, "systemctl", "daemon-reload"); err != nil {
+		return err
+	}
+	_, err := run(ctx, "systemctl", "isolate", idleTarget)
+	return err
 }
 
 // idleUnit is the target that is reached when none of units runs any more. They
@@ -97,7 +112,12 @@ func idleUnit(units string) string {
 // PowerOff completes and freezes every file system and ends the guest. An
 // orderly shutdown would write once more what was just removed: log entries, a
 // random seed.
-func (l *Linux) PowerOff(context.Context) error {
+func (l *Linux) PowerOff(ctx context.Context) error {
+	ctx, stop := context.WithTimeout(ctx, stopTime)
+	defer stop()
+	if err := killStragglers(ctx, nil); err != nil {
+		_, _ = fmt.Fprintf(os.Stderr, "%v\n", err) // the disk is complete but for what they hold open
+	}
 	unix.Sync()
 	all, err := mounts()
 	if err != nil {

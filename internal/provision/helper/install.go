@@ -19,6 +19,7 @@ After=systemd-remount-fs.service
 
 [Service]
 ExecStart=/` + residue.HelperFile + `
+Nice=-10
 Restart=always
 RestartSec=1
 OOMScoreAdjust=-1000

@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"os/user"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
 
 	"goldsmith/internal/provision/protocol"
+	"goldsmith/internal/provision/residue"
 )
 
 // Ready waits until systemd has nothing left to start, which includes every
@@ -51,10 +53,24 @@ func (l *Linux) welcome(ctx context.Context, ready *protocol.Ready) {
 		ready.Errors = append(ready.Errors, "the default deprovisioning script could not be placed: "+err.Error())
 	}
 	_, _ = run(ctx, "systemctl", "start", "user@"+account.Uid+".service") // else the login does it
-	// The clock of a restored guest jumps, and everything that is due daily would run
-	// at once, beside the first step of every build.
-	_, _ = run(ctx, "systemctl", "stop", "*.timer")
+	// It outlives the rehearsal's login, and every other one.
+	if _, err := l.root.Stat(path.Dir(residue.Linger)); err == nil {
+		if err := l.root.WriteFile(residue.Linger, nil, 0o644); err != nil {
+			ready.Errors = append(ready.Errors, "the build user's manager ends with its login: "+err.Error())
+		}
+	}
+	// The clock of a restored guest jumps: everything that is due daily would run at
+	// once, and what keeps the clock would ask the network for the time, beside the
+	// first step of every build. The builder sets the clock.
+	_, _ = run(ctx, "systemctl", append([]string{"stop", "*.timer"}, clockUnits...)...)
+	if ready.Waagent {
+		_, _ = run(ctx, "waagent", "-version") // reads its files, for when it generalises
+	}
 }
+
+// clockUnits keep the clock in one distribution or another. The image's next boot
+// starts them as ever.
+var clockUnits = []string{"systemd-timesyncd.service", "chrony.service", "chronyd.service", "ntp.service", "ntpsec.service", "ntpd.service", "openntpd.service"}
 
 // placeDeprovision puts the default generalise commands where customizers may
 // replace them.

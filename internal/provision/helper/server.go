@@ -29,6 +29,8 @@ type System interface {
 	Grow(ctx context.Context, g protocol.Grow) (protocol.Grown, error)
 	// Sync writes everything to the disk.
 	Sync(ctx context.Context) error
+	// Rest returns when the guest has nothing to do any more.
+	Rest(ctx context.Context) error
 	// Trim gives free space back to the disk.
 	Trim(ctx context.Context) (protocol.Trimmed, error)
 	// Release lets go of the seed disk.
@@ -147,6 +149,8 @@ func (s *server) do(ctx context.Context, q protocol.Request) (any, error) {
 		return s.sys.Grow(ctx, g)
 	case protocol.OpSync:
 		return nil, s.sys.Sync(ctx)
+	case protocol.OpRest:
+		return nil, s.sys.Rest(ctx)
 	case protocol.OpTrim:
 		return s.sys.Trim(ctx)
 	case protocol.OpRelease:

@@ -5,17 +5,19 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
-// killStragglers kills every process but systemd, the kernel's and this one, and
-// waits until they are gone. One that closes its session a moment too late would
+// killStragglers kills every process but systemd, the kernel's, this one and those of
+// the units to spare, and waits until they are gone. One that closes its session a moment too late would
 // write to a log that was just emptied, and one that holds a removed file open
 // would leave an orphan on the disk. What systemd starts again writes only below
 // /run by then.
-func killStragglers(ctx context.Context) error {
+func killStragglers(ctx context.Context, spare []string) error {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return err
@@ -33,6 +35,9 @@ func killStragglers(ctx context.Context) error {
 		}
 		// The kernel's own processes have no program.
 		if _, err := os.Readlink("/proc/" + entry.Name() + "/exe"); err != nil {
+			continue
+		}
+		if slices.Contains(spare, unitOf(entry.Name())) {
 			continue
 		}
 		fd, err := unix.PidfdOpen(pid, 0)
@@ -53,6 +58,33 @@ func killStragglers(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// unitOf is the unit that a process belongs to, "" for none that can be told.
+func unitOf(pid string) string {
+	text, err := os.ReadFile("/proc/" + pid + "/cgroup")
+	if err != nil {
+		return ""
+	}
+	return parseUnit(string(text))
+}
+
+// parseUnit finds the unit in a table as cgroups(7) describes /proc/PID/cgroup: in the
+// hierarchy that systemd names processes by, the first part that names a service. A
+// service may have groups of its own below.
+func parseUnit(table string) string {
+	for line := range strings.Lines(table) {
+		fields := strings.SplitN(strings.TrimSpace(line), ":", 3)
+		if len(fields) != 3 || fields[1] != "" && fields[1] != "name=systemd" {
+			continue
+		}
+		for part := range strings.SplitSeq(fields[2], "/") {
+			if strings.HasSuffix(part, ".service") {
+				return part
+			}
+		}
+	}
+	return ""
 }
 
 // waitGone waits for one process to end.

@@ -123,6 +123,9 @@ func (g *Guest) Grow(ctx context.Context, _ protocol.Grow) (protocol.Grown, erro
 // Sync does nothing.
 func (g *Guest) Sync(ctx context.Context) error { return g.note(ctx, protocol.OpSync) }
 
+// Rest has nothing to wait for.
+func (g *Guest) Rest(ctx context.Context) error { return g.note(ctx, protocol.OpRest) }
+
 // Trim has nothing to trim.
 func (g *Guest) Trim(ctx context.Context) (protocol.Trimmed, error) {
 	return protocol.Trimmed{}, g.note(ctx, protocol.OpTrim)

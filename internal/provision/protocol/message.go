@@ -43,6 +43,7 @@ const (
 	OpNetwork    Op = "network"    // Network, Address: answered when the NIC has an address and sshd answers
 	OpGrow       Op = "grow"       // Grow, Grown: root file system to the size of its disk
 	OpSync       Op = "sync"       // nothing
+	OpRest       Op = "rest"       // nothing: answered when the guest has nothing to do any more
 	OpTrim       Op = "trim"       // nothing, Trimmed
 	OpRelease    Op = "release"    // nothing: unmounts and forgets the seed disk
 	OpGeneralise Op = "generalise" // Generalise, Generalised: the guest powers off after the answer

@@ -3,6 +3,8 @@
 // no program and reads no clock, so that it can be tried on a directory.
 package residue
 
+import "goldsmith/internal/provision/protocol"
+
 // action is what to do with a path.
 type action int
 
@@ -134,6 +136,8 @@ const (
 	UnitName   = "goldsmith-helper.service"
 	UnitFile   = "etc/systemd/system/" + UnitName
 	UnitLink   = "etc/systemd/system/sysinit.target.wants/" + UnitName
+	// Linger keeps the build user's manager running between logins.
+	Linger = "var/lib/systemd/linger/" + protocol.BuildUser
 	// RecordDir holds the Record and is removed last.
 	RecordDir = "var/lib/goldsmith-build"
 )
