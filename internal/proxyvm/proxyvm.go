@@ -70,6 +70,9 @@ func Make(ctx context.Context, dir string) (Files, error) {
 	if err != nil {
 		return Files{}, fmt.Errorf("kernel of the proxy vm: %w", err)
 	}
+	if kernel, err = cloudkernel.Unpacked(kernel); err != nil {
+		return Files{}, fmt.Errorf("kernel of the proxy vm: %w", err)
+	}
 	archive, err := cloudkernel.Initramfs(program, moduleDir, modules)
 	if err != nil {
 		return Files{}, err
