@@ -145,11 +145,13 @@ func (n *Private) AttachProxy(ctx context.Context) (*os.File, error) {
 	})
 }
 
-// AwaitProxy waits until the load balancer finds the proxy VM healthy.
+// AwaitProxy waits until the load balancer finds the proxy VM healthy, which has
+// said that it listens.
 func (n *Private) AwaitProxy(ctx context.Context) error {
 	if n.link == nil {
 		return nil
 	}
+	n.link.balancer.Probe()
 	return n.link.balancer.Await(ctx)
 }
 

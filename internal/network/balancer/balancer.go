@@ -59,6 +59,7 @@ type Balancer struct {
 	mu      sync.Mutex
 	state   State
 	changed chan struct{} // closed at the next change
+	abandon func()        // ends a probe of a backend that is unknown yet; may be nil
 }
 
 // New starts a balancer.
@@ -103,6 +104,17 @@ func (b *Balancer) Await(ctx context.Context) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
+	}
+}
+
+// Probe says that a backend that is not known yet can answer from now on: a probe
+// that is under way may have been sent too early to be answered, so the next one
+// follows at once.
+func (b *Balancer) Probe() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.abandon != nil {
+		b.abandon()
 	}
 }
 
@@ -156,17 +168,27 @@ func (b *Balancer) probe() {
 }
 
 func (b *Balancer) probeOnce() error {
-	timeout := probeTimeout
-	if b.State() == Unknown {
+	timeout, starting := probeTimeout, b.State() == Unknown
+	if starting {
 		timeout = startTimeout
 	}
 	ctx, cancel := context.WithTimeout(b.ctx, timeout)
 	defer cancel()
+	if starting {
+		b.setAbandon(cancel)
+		defer b.setAbandon(nil)
+	}
 	c, err := b.cfg.Probe(ctx, b.backend())
 	if err != nil {
 		return err
 	}
 	return c.Close()
+}
+
+func (b *Balancer) setAbandon(abandon func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.abandon = abandon
 }
 
 func (b *Balancer) backend() netip.AddrPort { return netip.AddrPortFrom(b.cfg.Backend, b.cfg.Port) }
