@@ -3,6 +3,8 @@ package network
 import (
 	"net/netip"
 	"slices"
+	"sync"
+	"time"
 
 	"goldsmith/internal/network/bridge"
 	"goldsmith/internal/network/gateway"
@@ -35,11 +37,11 @@ func (n *Private) joinBridge() (err error) {
 	for at := range n.cfg.Services {
 		own = append(own, at.Addr())
 	}
-	egress := n.cfg.Egress
+	egress, host := n.cfg.Egress, &hostAddresses{}
 	n.bridge, err = bridge.New(n.sw, bridge.Config{
 		Bridge: n.cfg.Bridge.Name, Owner: n.cfg.Bridge.Owner, MAC: n.mac, Addr: n.cfg.Guest, Subnet: n.cfg.Subnet,
 		Own: own, MTU: n.cfg.MTU, OnTrouble: n.cfg.Bridge.OnTrouble,
-		Refuse: func(a netip.Addr) bool { return within(egress.Deny, a) || isHost(a) && !within(egress.Allow, a) },
+		Refuse: func(a netip.Addr) bool { return within(egress.Deny, a) || host.has(a) && !within(egress.Allow, a) },
 	})
 	return err
 }
@@ -48,9 +50,26 @@ func within(prefixes []netip.Prefix, a netip.Addr) bool {
 	return slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
-// isHost reports whether a is an address of the host; when that cannot be read, it
-// may be.
-func isHost(a netip.Addr) bool {
-	own, err := gateway.HostNetworks()
-	return err != nil || slices.ContainsFunc(own, func(p netip.Prefix) bool { return p.Addr() == a })
+// hostAddresses are the host's own, read again when they are older than a second.
+type hostAddresses struct {
+	mu   sync.Mutex
+	read time.Time
+	own  map[netip.Addr]bool // nil when they could not be read
+}
+
+// has reports whether a is an address of the host; when that cannot be known, it may
+// be.
+func (h *hostAddresses) has(a netip.Addr) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if now := time.Now(); now.Sub(h.read) > time.Second {
+		h.read, h.own = now, nil
+		if all, err := gateway.HostNetworks(); err == nil {
+			h.own = map[netip.Addr]bool{}
+			for _, p := range all {
+				h.own[p.Addr()] = true
+			}
+		}
+	}
+	return h.own == nil || h.own[a]
 }

@@ -14,7 +14,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"goldsmith/internal/network/frame"
 	"goldsmith/internal/network/netswitch"
@@ -37,7 +36,7 @@ type Config struct {
 	Own []netip.Addr
 	MTU int // of the switch, bytes; 0 is netswitch.DefaultMTU
 	// Refuse says whether addr may not be reached, nor reach the machine; nil refuses
-	// none. It is asked once a second at most for each address.
+	// none. It is asked for every frame.
 	Refuse func(addr netip.Addr) bool
 	// OnTrouble hears what keeps the machine from being reached on the bridge: another
 	// host with its address, once, and the end of the port other than by Close.
@@ -69,19 +68,7 @@ type Port struct {
 	closing  atomic.Bool
 	reading  sync.WaitGroup
 	conflict sync.Once
-
-	mu      sync.Mutex
-	verdict map[netip.Addr]verdict
 }
-
-// verdict is what Refuse said.
-type verdict struct {
-	refused bool
-	at      time.Time
-}
-
-// maxVerdicts bounds how many addresses are remembered.
-const maxVerdicts = 4096
 
 // New makes a TAP device on the bridge and its port on the switch. The device is
 // gone when the port is closed, or this process ends. The error says what the host
@@ -93,10 +80,13 @@ func New(sw *netswitch.Switch, cfg Config) (*Port, error) {
 	if cfg.OnTrouble == nil {
 		cfg.OnTrouble = func(error) {}
 	}
-	p := &Port{cfg: cfg, verdict: map[netip.Addr]verdict{}}
+	if cfg.Refuse == nil {
+		cfg.Refuse = func(netip.Addr) bool { return false }
+	}
+	p := &Port{cfg: cfg}
 	p.wire = translator{
 		inside: cfg.MAC, outside: HardwareAddress(cfg.Owner), addr: cfg.Addr, subnet: cfg.Subnet, broadcast: lastOf(cfg.Subnet),
-		foreign: func(a netip.Addr) bool { return !slices.Contains(cfg.Own, a) && !p.refuses(a) },
+		foreign: func(a netip.Addr) bool { return !slices.Contains(cfg.Own, a) && !cfg.Refuse(a) },
 	}
 	// Machines reach the hosts on the bridge, and not each other.
 	tap, err := OpenTAP(cfg.Bridge, deviceAddress(cfg.Owner), true)
@@ -175,26 +165,6 @@ func (p *Port) write(b []byte) error {
 		return true
 	})
 	return errors.Join(err, werr)
-}
-
-// refuses asks Refuse, or recalls what it said.
-func (p *Port) refuses(a netip.Addr) bool {
-	if p.cfg.Refuse == nil {
-		return false
-	}
-	now := time.Now()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	v, known := p.verdict[a]
-	if known && now.Sub(v.at) < time.Second {
-		return v.refused
-	}
-	if !known && len(p.verdict) >= maxVerdicts {
-		clear(p.verdict)
-	}
-	v = verdict{p.cfg.Refuse(a), now}
-	p.verdict[a] = v
-	return v.refused
 }
 
 // lastOf is the broadcast address of an IPv4 subnet.
