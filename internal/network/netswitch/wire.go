@@ -21,7 +21,7 @@ var chunks = sync.Pool{New: func() any { b := make([]byte, 0, chunkSize); return
 // and one goroutine writes all that gathered meanwhile, many in one system call.
 type wire struct {
 	conn  net.Conn
-	limit int
+	limit int           // bytes in pending, lengths included
 	wake  chan struct{} // holds a token when pending is not empty or closed is set
 
 	mu      sync.Mutex
