@@ -187,7 +187,8 @@ func (b *builder) makeWarm(ctx context.Context, key, fingerprint string) (rec la
 
 // rehearse signs in to a guest that is about to be saved, once and with keys that
 // nobody keeps, so that what a build's session starts and reads is there in every
-// guest that is restored; and waits until the guest is at rest.
+// guest that is restored; and waits until the guest is at rest, for what it is still
+// at would be done again in each of them.
 func (b *builder) rehearse(ctx context.Context, guest *vm) error {
 	id, err := provision.NewIdentity()
 	if err != nil {
