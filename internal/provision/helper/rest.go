@@ -21,7 +21,7 @@ const (
 )
 
 // Rest waits until the processors have had nothing to do for a while. A guest that
-// does not come to rest is as it is.
+// does not come to rest is as it is, which is no error.
 func (l *Linux) Rest(ctx context.Context) error {
 	ctx, stop := context.WithTimeout(ctx, restTime)
 	defer stop()
