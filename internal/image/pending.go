@@ -11,8 +11,8 @@ import (
 )
 
 // pendingFile is a file that gets its name only when it is complete. Until then
-// it has none where the file system can do that, so that not even a killed
-// process leaves anything behind.
+// it has none where the file system can do that, so that a killed process leaves
+// nothing behind, unless it is killed in the moment in which it replaces a file.
 type pendingFile struct {
 	*os.File
 	path string // where it will be
@@ -82,23 +82,38 @@ func (p *pendingFile) commit(durable bool) (err error) {
 		}
 	}
 	if p.temp == "" {
-		// A link cannot replace a file, a rename can.
-		temp := temporaryName(p.path)
-		if err := unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", p.Fd()), unix.AT_FDCWD, temp, unix.AT_SYMLINK_FOLLOW); err != nil {
-			return &os.LinkError{Op: "link", Old: "a new file", New: temp, Err: err}
+		err = p.link(p.path)
+		if errors.Is(err, os.ErrExist) {
+			// A link cannot replace a file, a rename can.
+			temp := temporaryName(p.path)
+			if err = p.link(temp); err == nil {
+				p.temp = temp
+			}
 		}
-		p.temp = temp
+		if err != nil {
+			return err
+		}
 	}
-	if err := os.Rename(p.temp, p.path); err != nil {
-		return err
+	if p.temp != "" {
+		if err := os.Rename(p.temp, p.path); err != nil {
+			return err
+		}
+		p.temp = ""
 	}
-	p.temp = ""
 	if durable {
 		if err := syncPath(filepath.Dir(p.path), (*os.File).Sync); err != nil {
 			return err
 		}
 	}
 	return p.Close()
+}
+
+// link gives a file without a name one that nobody has.
+func (p *pendingFile) link(name string) error {
+	if err := unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", p.Fd()), unix.AT_FDCWD, name, unix.AT_SYMLINK_FOLLOW); err != nil {
+		return &os.LinkError{Op: "link", Old: "a new file", New: name, Err: err}
+	}
+	return nil
 }
 
 // discard drops the file. It does nothing to a committed one.
