@@ -3,6 +3,7 @@ package build_test
 import (
 	"encoding/json"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"goldsmith/internal/build"
@@ -19,6 +20,28 @@ func rule(name string, priority int, direction, access, destination, port string
 		"sourceAddressPrefix": "*", "sourcePortRange": "*", "destinationAddressPrefix": destination, "destinationPortRange": port,
 	}})
 	return string(text)
+}
+
+// A network that changes after the keys of the layers were made and before the machine
+// has its card ends the build: its layers would be of neither network.
+func TestNetworkThatChangesWhileABuildIsPrepared(t *testing.T) {
+	l := buildtest.New(t)
+	put := func(rules ...string) { putNetwork(t, l, buildtest.Location, "Disabled", "10.7.0.0/24", rules...) }
+	put()
+	req := l.Request("one", buildtest.Template{Version: "2024-02-01", Customize: steps("a"),
+		VMProfile: buildtest.Object{"vnetConfig": buildtest.Object{"subnetId": networkID(l, "virtualNetworks/v") + "/subnets/build"}}})
+	rec, err := l.Engine.Build(t.Context(), req, event.SinkFunc(func(e event.Event) {
+		if e.Kind == event.Info && strings.HasPrefix(e.Text, "source ") { // the keys are made
+			put(rule("mail", 300, "Outbound", "Deny", "*", "25"))
+		}
+	}))
+	if err == nil || !strings.Contains(err.Error(), "the rules of the network changed while the build was prepared: build again") {
+		t.Errorf("the build of a changed network: %v", err)
+	}
+	l.CheckClean(rec)
+	if _, _, err := l.Build(t.Context(), req); err != nil {
+		t.Errorf("the next build: %v", err)
+	}
 }
 
 // A layer of a subnet is of use for as long as what a step reaches there is the same.
