@@ -16,21 +16,21 @@ import (
 
 // Read yields the events that the log at path holds now, from offset from on.
 func Read(path string, from int64) iter.Seq2[Event, error] {
-	return func(yield func(Event, error) bool) {
-		file, err := openForReading(path)
-		if err != nil {
-			yield(Event{}, err)
-			return
-		}
-		defer func() { _ = file.Close() }()
-		r := reader{in: bufio.NewReader(file), from: from}
-		r.drain(yield)
-	}
+	return stored(path, reader{from: from})
 }
 
 // Select yields the events of some kinds that the log at path holds now. It is much
 // faster than Read for a few of many.
 func Select(path string, kinds ...Kind) iter.Seq2[Event, error] {
+	var r reader
+	for _, k := range kinds {
+		r.kinds = append(r.kinds, []byte(`"kind":"`+string(k)+`"`))
+	}
+	return stored(path, r)
+}
+
+// stored yields what r wants of the log at path as it is now.
+func stored(path string, r reader) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		file, err := openForReading(path)
 		if err != nil {
@@ -38,10 +38,8 @@ func Select(path string, kinds ...Kind) iter.Seq2[Event, error] {
 			return
 		}
 		defer func() { _ = file.Close() }()
-		r := reader{in: bufio.NewReader(file)}
-		for _, k := range kinds {
-			r.kinds = append(r.kinds, []byte(`"kind":"`+string(k)+`"`))
-		}
+		r := r // each pass begins anew
+		r.in = bufio.NewReader(file)
 		r.drain(yield)
 	}
 }
