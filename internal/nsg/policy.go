@@ -213,9 +213,16 @@ func (p *Policy) chains(d Direction) []chain {
 
 // Allows reports whether a packet that belongs to no known flow passes.
 func (p *Policy) Allows(d Direction, packet Packet) bool {
+	return p.allows(d, &packet, func(*compiled) {})
+}
+
+// allows is Allows, and calls decided with each rule that decides.
+func (p *Policy) allows(d Direction, packet *Packet, decided func(rule *compiled)) bool {
 	chains := p.chains(d)
 	for i := range chains {
-		if !chains[i].first(&packet).Allow {
+		rule := chains[i].first(packet)
+		decided(rule)
+		if !rule.Allow {
 			return false
 		}
 	}

@@ -108,20 +108,14 @@ func (t *Tracker) Pass(d Direction, p Packet, ending bool, now time.Time) bool {
 
 // decide is Policy.Allows, and counts the rules that decide.
 func (t *Tracker) decide(d Direction, p *Packet) bool {
-	chains := t.policy.chains(d)
-	for i := range chains {
-		rule := chains[i].first(p)
+	return t.policy.allows(d, p, func(rule *compiled) {
 		hit := t.hits[rule]
 		if hit == nil {
 			hit = &Hit{Direction: d, Match: rule.Match}
 			t.hits[rule] = hit
 		}
 		hit.Count++
-		if !rule.Allow {
-			return false
-		}
-	}
-	return true
+	})
 }
 
 // Hits are the rules that decided so far, by direction, priority and name.
