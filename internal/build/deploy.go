@@ -100,14 +100,22 @@ func (b *builder) deploy(ctx context.Context) (*deployment, error) {
 		return nil, err
 	}
 	if given {
-		if err := b.engine.furnish(ctx, snapshot, want.SubnetID, &d.config, b.warn); err != nil {
+		sub, n, err := snapshot.Subnet(want.SubnetID)
+		if err != nil {
+			return nil, err
+		}
+		f, err := b.engine.furnishings(ctx, snapshot, n)
+		if err != nil {
+			return nil, err
+		}
+		if err := b.engine.furnish(snapshot, f, &d.config, b.warn); err != nil {
 			return nil, err
 		}
 		if d.config.Bridge = b.bridgeOn(want.SubnetID); d.config.Bridge != nil {
 			d.drawn.Notes = append(d.drawn.Notes, fmt.Sprintf("subnet on bridge %s, the build vm as %v", d.config.Bridge.Name, d.config.Bridge.HardwareAddress()))
 		}
 		// The keys of the layers hold the rules.
-		rules, err := b.engine.subnetRules(ctx, snapshot, want.SubnetID)
+		rules, err := b.engine.subnetRules(snapshot, sub, n, f)
 		if err != nil {
 			return nil, err
 		}

@@ -200,15 +200,7 @@ func (e *Engine) furnishings(ctx context.Context, s *vnet.Snapshot, n vnet.Netwo
 // furnish puts into a build's network what is in the virtual network of its
 // subnet and in the peers of that. warn hears, once each, of members that the build
 // tries to reach and that a security group keeps it from.
-func (e *Engine) furnish(ctx context.Context, s *vnet.Snapshot, subnetID string, cfg *network.Config, warn func(format string, args ...any)) error {
-	_, n, err := s.Subnet(subnetID)
-	if err != nil {
-		return err
-	}
-	f, err := e.furnishings(ctx, s, n)
-	if err != nil {
-		return err
-	}
+func (e *Engine) furnish(s *vnet.Snapshot, f furnishing, cfg *network.Config, warn func(format string, args ...any)) error {
 	cfg.Egress = e.cfg.Egress
 	cfg.Egress.Allow = slices.Concat(cfg.Egress.Allow, f.allow)
 	if f.siloed {

@@ -28,7 +28,15 @@ func (e *Engine) networkRules(ctx context.Context, t *imagetemplate.Template) (s
 	if err != nil {
 		return "", err
 	}
-	return e.subnetRules(ctx, s, d.SubnetID)
+	sub, n, err := s.Subnet(d.SubnetID)
+	if err != nil {
+		return "", err
+	}
+	f, err := e.furnishings(ctx, s, n)
+	if err != nil {
+		return "", err
+	}
+	return e.subnetRules(s, sub, n, f)
 }
 
 // reach is what networkRules digests. What changes from run to run, such as the
@@ -54,16 +62,8 @@ type reachRule struct {
 	SourcePorts, DestinationPorts []nsg.PortRange
 }
 
-// subnetRules is networkRules for one subnet of a snapshot.
-func (e *Engine) subnetRules(ctx context.Context, s *vnet.Snapshot, subnetID string) (string, error) {
-	sub, n, err := s.Subnet(subnetID)
-	if err != nil {
-		return "", err
-	}
-	f, err := e.furnishings(ctx, s, n)
-	if err != nil {
-		return "", err
-	}
+// subnetRules is networkRules for a subnet of n, which f is in.
+func (e *Engine) subnetRules(s *vnet.Snapshot, sub vnet.Subnet, n vnet.Network, f furnishing) (string, error) {
 	r := reach{Subnet: sub.Prefix, Space: sortedPrefixes(s.Space(n)), Guarded: sub.Group != "",
 		Siloed: f.siloed, Allow: sortedPrefixes(f.allow), Records: f.records}
 	if r.Guarded {
@@ -73,7 +73,7 @@ func (e *Engine) subnetRules(ctx context.Context, s *vnet.Snapshot, subnetID str
 		}
 		r.Rules = reachRules(g)
 	}
-	if b, ok := e.bridgeOf(subnetID); ok {
+	if b, ok := e.bridgeOf(sub.ID); ok {
 		r.Bridge = b.Bridge
 	}
 	for _, x := range f.exposed {
@@ -97,7 +97,7 @@ func (e *Engine) subnetRules(ctx context.Context, s *vnet.Snapshot, subnetID str
 	slices.Sort(r.Exposed)
 	text, err := json.Marshal(r)
 	if err != nil {
-		return "", arm.Errorf(arm.CodeInternal, "the rules of %s do not encode: %w", subnetID, err)
+		return "", arm.Errorf(arm.CodeInternal, "the rules of %s do not encode: %w", sub.ID, err)
 	}
 	return hexDigest(text), nil
 }
