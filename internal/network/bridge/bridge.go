@@ -14,6 +14,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 
 	"goldsmith/internal/network/frame"
 	"goldsmith/internal/network/netswitch"
@@ -63,6 +64,7 @@ type Port struct {
 	cfg  Config
 	wire translator
 	tap  *os.File
+	raw  syscall.RawConn // of tap, for writes that do not wait
 	link *netswitch.Link
 
 	closing  atomic.Bool
@@ -94,6 +96,9 @@ func New(sw *netswitch.Switch, cfg Config) (*Port, error) {
 		return nil, err
 	}
 	p.tap = tap
+	if p.raw, err = tap.SyscallConn(); err != nil {
+		return nil, errors.Join(err, tap.Close())
+	}
 	p.link, err = sw.AttachStack(netswitch.PortConfig{
 		Name: PortName, MAC: p.wire.outside, Trusted: true, Uplink: true, MTU: cfg.MTU,
 	}, p.send)
@@ -155,12 +160,8 @@ func (p *Port) send(b []byte) bool {
 }
 
 func (p *Port) write(b []byte) error {
-	raw, err := p.tap.SyscallConn()
-	if err != nil {
-		return err
-	}
 	var werr error
-	err = raw.Write(func(fd uintptr) bool {
+	err := p.raw.Write(func(fd uintptr) bool {
 		werr = writeOnce(int(fd), b)
 		return true
 	})
