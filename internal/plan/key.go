@@ -97,9 +97,9 @@ type canonicalStep struct {
 }
 
 // WarmKey is the key of the memory layer "this base, booted on its private
-// network, signed in to once, seed unplugged" under a hypervisor fingerprint. Disk size and network
-// are not part of it: the disk grows and the NIC is plugged into another network
-// after the restore.
+// network, signed in to once, seed unplugged" under a hypervisor fingerprint. Disk
+// size and network are not part of it: the disk grows and the NIC is plugged into
+// another network after the restore.
 func (p *Plan) WarmKey(fingerprint string) string {
 	return digest("warm with card, rehearsed", struct {
 		Image       string `json:"image"`

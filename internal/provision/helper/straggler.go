@@ -13,10 +13,10 @@ import (
 )
 
 // killStragglers kills every process but systemd, the kernel's, this one and those of
-// the units to spare, and waits until they are gone. One that closes its session a moment too late would
-// write to a log that was just emptied, and one that holds a removed file open
-// would leave an orphan on the disk. What systemd starts again writes only below
-// /run by then.
+// the units to spare, and waits until they are gone. One that closes its session a
+// moment too late would write to a log that was just emptied, and one that holds a
+// removed file open would leave an orphan on the disk. What systemd starts again
+// writes only below /run by then.
 func killStragglers(ctx context.Context, spare []string) error {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
