@@ -134,7 +134,10 @@ func boot(ctx context.Context, config Config, accelerator, model string, g guest
 	began := time.Now()
 	limit, cancel := context.WithTimeout(ctx, g.deadline)
 	defer cancel()
-	complaints := &complaints{onDeath: cancel}
+	// Not the start's limit: KVM may give up before the guardian has reported.
+	alive, died := context.WithCancel(limit)
+	defer died()
+	complaints := &complaints{onDeath: died}
 	p, err := guardian.Start(limit, guardian.Command{
 		Name: "probe", Path: config.QEMU, Args: args, Dir: dir, Files: []*os.File{mouth}, Output: complaints,
 	})
@@ -154,7 +157,7 @@ func boot(ctx context.Context, config Config, accelerator, model string, g guest
 	}()
 	select {
 	case <-p.Exited():
-	case <-limit.Done():
+	case <-alive.Done():
 	}
 	killErr := p.Kill()
 	if killErr != nil {
