@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"io"
 	"os"
-	"os/exec"
 	"strings"
 	"time"
 
@@ -37,9 +36,9 @@ const schema = 1
 func gather(ctx context.Context, config Config) (facts, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	version, err := exec.CommandContext(ctx, config.QEMU, "--version").Output()
+	version, err := Version(ctx, config.QEMU)
 	if err != nil {
-		return facts{}, arm.Errorf(arm.CodeMissingTool, "%s --version fails: %w; install qemu-system-x86", config.QEMU, err)
+		return facts{}, err
 	}
 	cpu, err := hostCPU()
 	if err != nil {
@@ -49,7 +48,7 @@ func gather(ctx context.Context, config Config) (facts, error) {
 	if err := unix.Uname(&uts); err != nil {
 		return facts{}, arm.Errorf(arm.CodeMachine, "the host's kernel cannot be read: %w", err)
 	}
-	line, _, _ := strings.Cut(string(version), "\n")
+	line, _, _ := strings.Cut(version, "\n")
 	sum := sha256.Sum256(probeImage)
 	f := facts{
 		Schema: schema, QEMU: line, CPU: cpu, Access: access(),

@@ -10,7 +10,6 @@ import (
 	"encoding/json"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
@@ -47,15 +46,15 @@ func New(installation Installation, accelerator accel.Result) *Hypervisor {
 func (h *Hypervisor) Fingerprint(ctx context.Context, shape machine.Shape) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, startPatience)
 	defer cancel()
-	version, err := exec.CommandContext(ctx, h.installation.QEMU, "--version").Output()
+	version, err := accel.Version(ctx, h.installation.QEMU)
 	if err != nil {
-		return "", arm.Errorf(arm.CodeMissingTool, "%s --version fails: %w; install qemu-system-x86", h.installation.QEMU, err)
+		return "", err
 	}
 	facts := struct {
 		Schema                 int
 		Version, Code, HostCPU string
 		Args                   []string
-	}{Schema: schema, Version: string(version), HostCPU: h.accelerator.HostCPU}
+	}{Schema: schema, Version: version, HostCPU: h.accelerator.HostCPU}
 	if shape.Firmware == machine.UEFI {
 		code, err := os.ReadFile(h.installation.Code)
 		if err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,9 +19,6 @@ const (
 	// stopTime is how long services may take to stop; one that takes longer is
 	// caught as a power cut would.
 	stopTime = time.Minute
-	// idleTarget needs nothing but what keeps the helper alive: going to it stops
-	// every service and leaves the mounts.
-	idleTarget = "goldsmith-idle.target"
 )
 
 // Generalise stops every service, so that nothing writes any more, and removes
@@ -51,24 +49,18 @@ func (l *Linux) Generalise(ctx context.Context, g protocol.Generalise) (protocol
 
 // idle stops everything that may write.
 func (l *Linux) idle(ctx context.Context) error {
-	ctx, stop := context.WithTimeout(ctx, stopTime)
-	defer stop()
+	ctx, cancel := context.WithTimeout(ctx, stopTime)
+	defer cancel()
 	units, err := run(ctx, "systemctl", "list-units", "--state=active,activating,reloading,deactivating", "--plain", "--no-legend", "--full",
 		"--type=service,socket,timer,path,scope")
 	if errors.Is(err, errNoProgram) {
 		return killStragglers(ctx, nil)
 	}
-	if err := l.root.MkdirAll("run/systemd/system", 0o755); err != nil {
-		return err
-	}
-	if err := l.root.WriteFile("run/systemd/system/"+idleTarget, []byte(idleUnit(units)), 0o644); err != nil {
-		return err
-	}
 	errs := []error{err}
 	if _, err := run(ctx, "journalctl", "--relinquish-var"); err != nil && !errors.Is(err, errNoProgram) {
 		errs = append(errs, fmt.Errorf("the journal could not be moved to memory: %w", err))
 	}
-	if err := isolate(ctx); err != nil {
+	if err := stop(ctx, busy(units)); err != nil {
 		errs = append(errs, fmt.Errorf("services could not be stopped in order: %w", err))
 	}
 	return errors.Join(append(errs, killStragglers(ctx, keptUnits))...)
@@ -78,35 +70,56 @@ func (l *Linux) idle(ctx context.Context) error {
 // when they are killed, which takes an emulated guest seconds. So they go last.
 var keptUnits = []string{"systemd-journald.service", "systemd-udevd.service"}
 
-// isolate goes to the idle target. systemd looks for the file of a unit that it does
-// not know; only an old one that remembers which files there are has to read all
-// units anew, which takes an emulated guest ten seconds.
-func isolate(ctx context.Context) error {
-	if _, err := run(ctx, "systemctl", "isolate", idleTarget); err == nil || ctx.Err() != nil {
+// stop stops units in the order that they ask for: by one transaction, that of a
+// unit which conflicts with them and comes after them. It is a transient one, because
+// a file would make systemd look for all units' files anew. A systemd that has no
+// such units stops them one by one.
+func stop(ctx context.Context, units []string) error {
+	if len(units) == 0 {
+		return nil
+	}
+	args := []string{"--quiet", "--unit=goldsmith-idle", "--property=Type=oneshot", "--property=DefaultDependencies=no"}
+	for _, unit := range units {
+		args = append(args, "--property=Conflicts="+unit, "--property=After="+unit)
+	}
+	if _, err := run(ctx, "systemd-run", append(args, "true")...); err == nil || ctx.Err() != nil {
 		return err
 	}
-	if _, err := run(ctx, "systemctl", "daemon-reload"); err != nil {
-		return err
-	}
-	_, err := run(ctx, "systemctl", "isolate", idleTarget)
+	_, err := run(ctx, "systemctl", append([]string{"stop"}, units...)...)
 	return err
 }
 
-// idleUnit is the target that is reached when none of units runs any more. They
-// are as list-units prints them, one a line. systemctl waits for the target
-// alone, and systemd starts a unit only when those that it is ordered against
-// have stopped: without the order, a service that writes when it stops, as the
-// one that logs shutdowns does, would do so after the logs were emptied.
-func idleUnit(units string) string {
-	var b strings.Builder
-	b.WriteString("[Unit]\nDescription=Nothing runs\nDefaultDependencies=no\nAllowIsolate=yes\nRequires=-.mount\n")
-	for line := range strings.Lines(units) {
-		// The helper's own unit stays.
-		if name := strings.Fields(line); len(name) > 0 && name[0] != residue.UnitName {
-			fmt.Fprintf(&b, "After=%s\n", name[0])
+// busy picks the units to stop of a list as list-units prints it, one a line: each
+// costs an emulated guest a fifth of a second, and most do nothing.
+func busy(list string) (units []string) {
+	for line := range strings.Lines(list) {
+		if fields := strings.Fields(line); len(fields) >= 4 && !idles(fields[0], fields[3]) {
+			units = append(units, fields[0])
 		}
 	}
-	return b.String()
+	return units
+}
+
+// idles reports that a unit in a sub-state of systemd's need not be stopped: the
+// helper's own, systemd itself, those that are killed last, and units of systemd and
+// cloud-init that have no process: all that they would do is to write what is removed
+// afterwards, such as the time of the shutdown.
+func idles(name, sub string) bool {
+	if name == residue.UnitName || name == "init.scope" || slices.Contains(keptUnits, name) {
+		return true
+	}
+	switch sub {
+	case "exited", "listening", "waiting", "running":
+	default:
+		return false // on its way somewhere
+	}
+	if strings.HasSuffix(name, ".socket") && (strings.HasPrefix(name, "systemd-journald") || strings.HasPrefix(name, "systemd-udevd")) {
+		return true // theirs stay with them
+	}
+	if sub == "running" || strings.HasSuffix(name, ".timer") {
+		return false
+	}
+	return slices.ContainsFunc([]string{"systemd-", "cloud-", "user-runtime-dir@", "kmod-static-nodes.service"}, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
 }
 
 // PowerOff completes and freezes every file system and ends the guest. An
