@@ -17,7 +17,6 @@ import (
 type comparison struct {
 	store *image.Store
 	own   image.Digest
-	done  map[string]bool // rivals that were compared; once is enough
 }
 
 // newComparison takes goldsmith's image from a file.
@@ -27,15 +26,11 @@ func newComparison(ctx context.Context, dir, own string) (*comparison, error) {
 		return nil, err
 	}
 	digest, _, _, err := store.ImportFile(ctx, own, format.Limits{}, nil)
-	return &comparison{store, digest, map[string]bool{}}, err
+	return &comparison{store, digest}, err
 }
 
 // with reports in what the image of a rival differs.
 func (c *comparison) with(ctx context.Context, r *report, name, file string) (err error) {
-	if c.done[name] {
-		return nil
-	}
-	c.done[name] = true
 	digest, _, _, err := c.store.ImportFile(ctx, file, format.Limits{}, nil)
 	if err != nil {
 		return err

@@ -16,6 +16,18 @@ import (
 // generalise is what prepares an image in every rival, as goldsmith's own script.
 const generalise = "sudo /usr/sbin/waagent -force -deprovision+user && sync"
 
+// What every rival's guest runs on: what goldsmith's does where there is no KVM.
+const (
+	guestCPU         = "qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt"
+	guestAccelerator = "tcg,thread=multi,tb-size=128"
+)
+
+// firmwareDrives are the UEFI firmware and a copy of its variables.
+var firmwareDrives = []string{
+	"if=pflash,format=raw,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd",
+	"if=pflash,format=raw,snapshot=on,file=/usr/share/OVMF/OVMF_VARS_4M.fd",
+}
+
 // rival builds the recipe another way and reports it.
 type rival func(ctx context.Context) error
 
@@ -30,6 +42,9 @@ type rivalry struct {
 	made    *comparison
 	disk    int64 // bytes of the base's disk
 	stages  bool  // all but the last stage of packer staged by hand are built
+
+	compared map[string]bool // rivals whose image was
+	says     string          // goldsmith's image when it is booted
 }
 
 // newRivals prepares the rivals that were asked for.
@@ -41,7 +56,7 @@ func (b *bench) newRivals(ctx context.Context) ([]rival, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &rivalry{bench: b, dir: filepath.Join(b.work, "rivals"), program: program}
+	v := &rivalry{bench: b, dir: filepath.Join(b.work, "rivals"), program: program, compared: map[string]bool{}}
 	if err := v.prepare(ctx); err != nil {
 		return nil, fmt.Errorf("prepare the rivals: %w", err)
 	}
@@ -104,6 +119,9 @@ func (v *rivalry) prepare(ctx context.Context) error {
 	if v.made, err = newComparison(ctx, v.dir, own); err != nil {
 		return err
 	}
+	if v.says, err = v.boots(ctx, own, "raw"); err != nil {
+		return fmt.Errorf("boot goldsmith's image: %w", err)
+	}
 	if err := os.Remove(own); err != nil {
 		return err
 	}
@@ -148,9 +166,8 @@ func (v *rivalry) packerTemplate(base, out string, tuned bool, steps []any) map[
 		"ssh_username": "bench", "ssh_private_key_file": v.key, "ssh_timeout": "20m", "ssh_handshake_attempts": 1000,
 		"shutdown_command": "sudo poweroff", "output_directory": out, "vm_name": "disk",
 		"qemuargs": [][]string{
-			{"-cpu", "qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt"}, {"-machine", "q35"}, {"-accel", "tcg,thread=multi,tb-size=128"},
-			{"-drive", "if=pflash,format=raw,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd"},
-			{"-drive", "if=pflash,format=raw,snapshot=on,file=/usr/share/OVMF/OVMF_VARS_4M.fd"},
+			{"-cpu", guestCPU}, {"-machine", "q35"}, {"-accel", guestAccelerator},
+			{"-drive", firmwareDrives[0]}, {"-drive", firmwareDrives[1]},
 			{"-drive", "if=virtio,format=qcow2,file=" + filepath.Join(out, "disk") + ",cache=unsafe,discard=unmap"},
 			{"-drive", "if=virtio,format=raw,readonly=on,file=" + v.seed},
 		},
@@ -206,7 +223,7 @@ func (v *rivalry) packer(ctx context.Context, name string, tuned bool) error {
 		return err
 	}
 	v.report.join("rival", name+", every scenario", "s", "C, N, L, M and the second half of F", took)
-	return v.made.with(ctx, v.report, name, filepath.Join(v.dir, slug+".qcow2"))
+	return v.compare(ctx, name, filepath.Join(v.dir, slug+".qcow2"))
 }
 
 // staged is what packer's users do by hand: a template per step, each from the
@@ -245,7 +262,7 @@ func (v *rivalry) staged(ctx context.Context) error {
 		v.report.join("rival", "packer hand-staged, C", "s", "", sum(times))
 		v.stages = true
 	}
-	return v.made.with(ctx, v.report, "packer hand-staged", base)
+	return v.compare(ctx, "packer hand-staged", base)
 }
 
 // customize runs the recipe by virt-customize, which boots an appliance and not the
@@ -278,7 +295,7 @@ func (v *rivalry) customize(ctx context.Context) error {
 		return err
 	}
 	v.report.join("rival", "virt-customize, every scenario", "s", "runs in an appliance, not in the guest", took+flattened)
-	return v.made.with(ctx, v.report, "virt-customize", flat)
+	return v.compare(ctx, "virt-customize", flat)
 }
 
 // applianceKernel says by which kernel virt-customize's appliance boots: the one
