@@ -8,12 +8,20 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"goldsmith/internal/provision/helper"
 )
 
+// memoryLimit is how much memory the helper takes before it collects garbage, in bytes.
+// A collection that falls into the first moments after a restore, where all code runs
+// for the first time, would hold the build up.
+const memoryLimit = 32 << 20
+
 func main() {
+	debug.SetGCPercent(-1)
+	debug.SetMemoryLimit(memoryLimit)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	err := run(ctx, os.Args[1:])
 	stop()

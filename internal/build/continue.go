@@ -78,8 +78,9 @@ func (l *launcher) continueFrom(ctx context.Context, guest *vm, disk string, s s
 		if err := guest.plug(rctx); err != nil {
 			return err
 		}
+		return guest.connect(rctx, id)
 	}
-	return guest.connect(rctx, id)
+	return guest.reconnect(rctx, id)
 }
 
 // patch is a wire whose ends are connected later: what the guest sends before

@@ -296,6 +296,17 @@ func TestCaptureWithoutSpace(t *testing.T) {
 	l.CheckClean(rec)
 }
 
+// A restored guest that lost its address is asked for the new one.
+func TestRestoredGuestLostItsAddress(t *testing.T) {
+	l := buildtest.New(t)
+	mustBuild(t, l, l.Request("first", buildtest.Template{}))
+	l.SetScript(buildtest.Script{Homeless: true})
+	_, _, events := mustBuild(t, l, l.Request("second", buildtest.Template{}))
+	if !events.Has(event.Decision, "restored the booted base") {
+		t.Errorf("not restored:\n%s", events.Text())
+	}
+}
+
 // A saved state that cannot be restored costs a boot, and says why.
 func TestRestoreFails(t *testing.T) {
 	for name, spoil := range map[string]func(l *buildtest.Lab){

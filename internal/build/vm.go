@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"time"
 
@@ -170,11 +171,39 @@ const (
 
 // connect waits for the guest's network and opens the session.
 func (v *vm) connect(ctx context.Context, id *provision.Identity) error {
-	return v.watch(ctx, func(ctx context.Context) error {
-		if _, err := v.helper.Network(ctx, network.BuildMAC); err != nil {
-			return fmt.Errorf("wait for the guest's network: %w", err)
+	return v.signIn(ctx, id, v.reach)
+}
+
+// reachTime is how long a restored guest may take to answer at the address that it was
+// saved with; 20 ms do without hardware acceleration.
+const reachTime = 500 * time.Millisecond
+
+// reconnect opens the session of a guest that had its address when it was saved, and
+// is asked for it only where nothing answers there.
+func (v *vm) reconnect(ctx context.Context, id *provision.Identity) error {
+	return v.signIn(ctx, id, func(ctx context.Context) (net.Conn, error) {
+		first, stop := context.WithTimeout(ctx, reachTime)
+		defer stop()
+		conn, err := v.network.DialGuest(first, sshPort)
+		if err == nil || ctx.Err() != nil {
+			return conn, err
 		}
-		conn, err := v.network.DialGuest(ctx, sshPort)
+		return v.reach(ctx)
+	})
+}
+
+// reach waits until the guest has an address and sshd listens, and connects to it.
+func (v *vm) reach(ctx context.Context) (net.Conn, error) {
+	if _, err := v.helper.Network(ctx, network.BuildMAC); err != nil {
+		return nil, fmt.Errorf("wait for the guest's network: %w", err)
+	}
+	return v.network.DialGuest(ctx, sshPort)
+}
+
+// signIn opens the session over the connection that dial makes.
+func (v *vm) signIn(ctx context.Context, id *provision.Identity, dial func(context.Context) (net.Conn, error)) error {
+	return v.watch(ctx, func(ctx context.Context) error {
+		conn, err := dial(ctx)
 		if err != nil {
 			return fmt.Errorf("reach the guest's sshd: %w", err)
 		}

@@ -37,6 +37,9 @@ type Script struct {
 	KeepOn bool
 	// Proxy is called when a proxy VM has carried out its order; nil does nothing.
 	Proxy func(b *machinetest.Board)
+	// Homeless is a restored guest that does not know its address any more and asks
+	// for one, once it is asked for it.
+	Homeless bool
 	// NoAgent is a guest without the Azure agent.
 	NoAgent bool
 }
@@ -54,8 +57,11 @@ type Guest struct {
 	broken error // why it cannot work
 
 	mu      sync.Mutex
+	asked   func()        // the helper was asked for the address
+	wanted  chan struct{} // closed by asked
 	up      chan struct{} // closed when the card has an address
 	nic     *networktest.Guest
+	lease   *networktest.Lease // that of the card it was saved with, until that has it again
 	server  *guesttest.Server
 	next    int      // number of the next entry of the journal
 	pending []string // entries not yet on the disk
@@ -69,7 +75,8 @@ var (
 
 // newGuest makes the guest of a machine.
 func newGuest(l *Lab, script Script, b *machinetest.Board) *Guest {
-	g := &Guest{Board: b, lab: l, script: script, up: make(chan struct{})}
+	g := &Guest{Board: b, lab: l, script: script, up: make(chan struct{}), wanted: make(chan struct{})}
+	g.asked = sync.OnceFunc(func() { close(g.wanted) })
 	g.helper = helpertest.Guest{
 		Size:       b.DiskBytes(),
 		Booted:     protocol.Ready{State: "running", Waagent: !script.NoAgent},
@@ -167,6 +174,7 @@ func (g *Guest) request(ctx context.Context, op protocol.Op) error {
 	}
 	switch op {
 	case protocol.OpNetwork:
+		g.asked()
 		g.mu.Lock()
 		up := g.up
 		g.mu.Unlock()
@@ -239,7 +247,7 @@ func (g *Guest) AttachNIC(ctx context.Context, mac string, conn *os.File) {
 		return
 	}
 	defer func() { _ = nic.Close() }()
-	if err := nic.Configure(ctx); err != nil {
+	if err := g.configure(ctx, nic); err != nil {
 		g.Board.Print("guest: dhcp: " + err.Error() + "\n")
 		return
 	}
@@ -264,6 +272,26 @@ func (g *Guest) AttachNIC(ctx context.Context, mac string, conn *os.File) {
 			return
 		}
 		g.serve(c)
+	}
+}
+
+// configure gives a card its address: the one that it was saved with, or a new lease.
+func (g *Guest) configure(ctx context.Context, nic *networktest.Guest) error {
+	g.mu.Lock()
+	lease := g.lease
+	g.lease = nil
+	g.mu.Unlock()
+	switch {
+	case lease == nil:
+		return nic.Configure(ctx)
+	case !g.script.Homeless:
+		return nic.Assume(*lease)
+	}
+	select {
+	case <-g.wanted:
+		return nic.Configure(ctx)
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 }
 
@@ -301,11 +329,12 @@ func (g *Guest) WriteDisk(overlay string) error {
 	return nil
 }
 
-// memory is what a saved guest remembers: its place in the journal, and the files
-// in /tmp, as if it were in memory.
+// memory is what a saved guest remembers: its place in the journal, the address of its
+// card, and the files in /tmp, as if it were in memory.
 type memory struct {
-	Next  int               `json:"next"`
-	Files map[string][]byte `json:"files"`
+	Next  int                `json:"next"`
+	Lease *networktest.Lease `json:"lease"`
+	Files map[string][]byte  `json:"files"`
 }
 
 // SaveMemory implements machinetest.Rememberer.
@@ -313,6 +342,9 @@ func (g *Guest) SaveMemory() ([]byte, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	m := memory{Next: g.next + len(g.pending), Files: map[string][]byte{}} // the disk is written after the memory
+	if g.nic != nil {
+		m.Lease = g.nic.Lease()
+	}
 	entries, err := os.ReadDir(filepath.Join(g.dir, "tmp"))
 	if err != nil {
 		return nil, err
@@ -334,7 +366,7 @@ func (g *Guest) LoadMemory(text []byte) error {
 	if err := json.Unmarshal(text, &m); err != nil {
 		return err
 	}
-	g.next = m.Next
+	g.next, g.lease = m.Next, m.Lease
 	for name, content := range m.Files {
 		if err := os.WriteFile(filepath.Join(g.dir, "tmp", name), content, 0o600); err != nil {
 			return err

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -16,6 +17,14 @@ import (
 // Linux is the guest that this process runs in.
 type Linux struct {
 	root *os.Root
+
+	// What this program found the last time it gave the guest an identity. It is saved
+	// with the guest, whose next identity then costs only what changed: in a guest just
+	// restored, every look at a directory takes tens of milliseconds.
+	identifying sync.Mutex // held by Identify
+	keysMade    time.Time  // when the directory of host keys changed last, with ours alone in it
+	unsettled   bool       // no settings of a build are applied
+	sshd        int        // id of the process that listens and reads its keys for each connection
 }
 
 // NewLinux acts on the root file system dir, which is "/" outside of tests. The
@@ -25,7 +34,7 @@ func NewLinux(dir string) (*Linux, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Linux{root}, nil
+	return &Linux{root: root}, nil
 }
 
 // Close releases the root file system.

@@ -33,7 +33,11 @@ var sessionPrograms = []string{"/usr/lib/openssh/sshd-session", "/usr/libexec/op
 // hangUp tells a running sshd to start over, which is quicker than to have systemd
 // tell it, and waits until its old sockets are gone and new ones there. One that
 // reads its keys for every connection need not be told.
-func hangUp(ctx context.Context) error {
+func (l *Linux) hangUp(ctx context.Context) error {
+	if l.sshd > 0 && programOf(l.sshd) == "sshd" {
+		return nil
+	}
+	l.sshd = 0
 	text, err := os.ReadFile("/run/sshd.pid")
 	if err != nil {
 		return err
@@ -42,18 +46,15 @@ func hangUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	program, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
-	if err != nil {
-		return err
-	}
-	if path.Base(program) != "sshd" {
-		return fmt.Errorf("process %d is %s, not sshd", pid, program)
+	if program := programOf(pid); program != "sshd" {
+		return fmt.Errorf("process %d is %q, not sshd", pid, program)
 	}
 	before, err := listeners(sshPort)
 	if err != nil {
 		return err
 	}
 	if len(before) > 0 && !slices.ContainsFunc(sessionPrograms, exists) {
+		l.sshd = pid
 		return nil
 	}
 	if err := syscall.Kill(pid, syscall.SIGHUP); err != nil {
@@ -62,6 +63,15 @@ func hangUp(ctx context.Context) error {
 	ctx, stop := context.WithTimeout(ctx, hangUpTime)
 	defer stop()
 	return waitListeners(ctx, sshPort, func(inode string) bool { return !slices.Contains(before, inode) })
+}
+
+// programOf is the name of the file that a process executes, "" for no process.
+func programOf(pid int) string {
+	file, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+	if err != nil {
+		return ""
+	}
+	return path.Base(file)
 }
 
 func exists(name string) bool {
@@ -129,8 +139,8 @@ var sshUnits = []string{"ssh.service", "sshd.service"}
 
 // reloadSSH makes sshd read its new host key and waits until it listens again. One
 // that failed for want of a host key is started again.
-func reloadSSH(ctx context.Context) error {
-	if hangUp(ctx) == nil {
+func (l *Linux) reloadSSH(ctx context.Context) error {
+	if l.hangUp(ctx) == nil {
 		return nil
 	}
 	var errs []error
