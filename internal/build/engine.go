@@ -144,9 +144,8 @@ type Engine struct {
 	// imageOf are the images of runs that this process worked: string by run id.
 	imageOf sync.Map
 
-	cfg  Config
-	seed []byte
-	vms  hypervisor
+	cfg Config
+	vms hypervisor
 	// Digests of what the builder puts into a guest, as parts of layer keys.
 	seedDigest, settingsDigest string
 
@@ -206,7 +205,7 @@ func Open(ctx context.Context, cfg Config) (_ *Engine, err error) {
 		return nil, err
 	}
 	e.publisher = &distribute.Publisher{Resources: e.resources, Blobs: vhdBlobs{e.blobs}, Locations: replicator{e, event.Discard}, Now: time.Now}
-	if err := e.makeSeed(); err != nil {
+	if err := e.nameInputs(); err != nil {
 		return nil, err
 	}
 	settings, err := e.db.Settings(ctx)
@@ -296,22 +295,26 @@ func (e *Engine) freezer(t *imagetemplate.Template, dir string, sink event.Sink)
 	return &artifact.Freezer{Fetcher: e.fetcher, Store: e.frozen, Dir: dir, Own: e.ownBlobs(t), Revalidate: true, Sink: sink}
 }
 
-// makeSeed makes the seed disk of every guest, and the digests of all that the
-// builder puts into one.
-func (e *Engine) makeSeed() error {
-	helper, err := provision.HelperBinary()
-	if err != nil {
-		return err
-	}
-	if e.seed, err = provision.Seed(provision.SeedConfig{Helper: helper}); err != nil {
+// nameInputs makes the digests of all that the builder puts into a guest.
+func (e *Engine) nameInputs() (err error) {
+	if e.seedDigest, err = provision.SeedDigest(); err != nil {
 		return err
 	}
 	settings, err := json.Marshal(e.cfg.Guest)
 	if err != nil {
 		return fmt.Errorf("encode the guest settings: %w", err)
 	}
-	e.seedDigest, e.settingsDigest = hexDigest(e.seed), hexDigest(settings)
+	e.settingsDigest = hexDigest(settings)
 	return nil
+}
+
+// makeSeed makes the seed disk of a guest that boots.
+func makeSeed() ([]byte, error) {
+	helper, err := provision.HelperBinary()
+	if err != nil {
+		return nil, err
+	}
+	return provision.Seed(provision.SeedConfig{Helper: helper})
 }
 
 func hexDigest(b []byte) string {

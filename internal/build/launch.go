@@ -66,8 +66,12 @@ func (l *launcher) openPrivate(_ context.Context, guest *vm) error {
 // boot starts a machine on the base with seed and NIC, waits until the guest is
 // ready, and unplugs the seed.
 func (l *launcher) boot(ctx context.Context, guest *vm, s bootSpec) error {
+	content, err := makeSeed()
+	if err != nil {
+		return err
+	}
 	seed := filepath.Join(l.work, "seed.iso")
-	if err := renameio.WriteFile(seed, l.engine.seed, 0o644); err != nil {
+	if err := renameio.WriteFile(seed, content, 0o644); err != nil {
 		return fmt.Errorf("write the seed disk: %w", err)
 	}
 	spec, err := l.spec(guest, s)

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"io/fs"
-	"os"
 	"sync"
 	"time"
 
@@ -120,44 +118,6 @@ type Info struct {
 	Used        int64     `json:"used"`        // bytes of the chunks that hold data
 	StoredBytes int64     `json:"storedBytes"` // bytes its chunks take in the store, whoever else has them too
 	LastUse     time.Time `json:"lastUse"`     // when it was stored or opened last
-}
-
-// Stat describes image d without reading its content.
-func (s *Store) Stat(ctx context.Context, d Digest) (Info, error) {
-	x, err := s.index(d)
-	if err != nil {
-		return Info{}, err
-	}
-	info := Info{Digest: d, Size: x.Size, Used: x.Len() * ChunkSize}
-	if stat, err := os.Stat(s.indexPath(d)); err == nil {
-		info.LastUse = stat.ModTime()
-	}
-	for chunk := range x.unique() {
-		if ctx.Err() != nil {
-			return Info{}, context.Cause(ctx)
-		}
-		path := s.chunkPath(chunk)
-		stat, err := os.Stat(path)
-		if errors.Is(err, fs.ErrNotExist) {
-			return Info{}, corrupt(path, "chunk "+chunk.String()+" is missing", nil)
-		}
-		if err != nil {
-			return Info{}, fileError(err, "looking at a chunk of the image store")
-		}
-		info.StoredBytes += stat.Size()
-	}
-	return info, nil
-}
-
-// unique is the set of the index's chunks.
-func (x *Index) unique() map[Digest]struct{} {
-	set := make(map[Digest]struct{}, x.Len())
-	for _, r := range x.Runs {
-		for _, d := range r.Chunks {
-			set[d] = struct{}{}
-		}
-	}
-	return set
 }
 
 // Same reports whether length bytes at off of both images are the same chunks; it

@@ -26,13 +26,22 @@ const maxHelper = 32 << 20
 // program was built without it.
 func HelperBinary() ([]byte, error) { return unpackHelper(bin) }
 
-func unpackHelper(files fs.FS) ([]byte, error) {
+// packedHelper is the helper as it was built in.
+func packedHelper(files fs.FS) ([]byte, error) {
 	packed, err := fs.ReadFile(files, helperFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, arm.Errorf(arm.CodeInternal, "this binary was built without the guest helper: build it with make")
 	}
 	if err != nil {
 		return nil, arm.Errorf(arm.CodeInternal, "cannot read the guest helper: %w", err)
+	}
+	return packed, nil
+}
+
+func unpackHelper(files fs.FS) ([]byte, error) {
+	packed, err := packedHelper(files)
+	if err != nil {
+		return nil, err
 	}
 	z, err := gzip.NewReader(bytes.NewReader(packed))
 	if err != nil {

@@ -39,3 +39,21 @@ func TestUnpackHelper(t *testing.T) {
 		}
 	}
 }
+
+// The seed's name follows the helper that is in it, and takes nothing but that there is one.
+func TestSeedDigest(t *testing.T) {
+	digest := func(content string) string {
+		t.Helper()
+		d, err := seedDigest(fstest.MapFS{helperFile: {Data: []byte(content)}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	if a, again, b := digest("one"), digest("one"), digest("two"); a != again || a == b || len(a) != 64 {
+		t.Errorf("helpers one, one and two: %s, %s, %s", a, again, b)
+	}
+	if _, err := seedDigest(fstest.MapFS{}); err == nil || !strings.Contains(err.Error(), "built without the guest helper") {
+		t.Errorf("without a helper: %v", err)
+	}
+}

@@ -2,9 +2,14 @@ package provision
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"io/fs"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/kdomanski/iso9660"
@@ -42,24 +47,12 @@ const seedHelper = "helper"
 // is up. Nothing in it is secret or different between builds: those things come
 // through the helper.
 func Seed(c SeedConfig) (image []byte, err error) {
-	if c.User == "" {
-		c.User = BuildUser
-	}
 	if len(c.Helper) == 0 {
 		return nil, arm.Errorf(arm.CodeInternal, "the seed has no guest helper")
 	}
-	files := map[string][]byte{
-		"meta-data":      mustJSON(map[string]string{"instance-id": "goldsmith-build", "dsmode": "local"}),
-		"user-data":      append([]byte("#cloud-config\n"), mustJSON(userData(c.User))...),
-		"vendor-data":    nil,
-		"network-config": mustJSON(networkConfig()),
-		seedHelper:       c.Helper,
-	}
-	for name, content := range c.Files {
-		if _, taken := files[name]; taken || !plainFile(name) {
-			return nil, arm.Errorf(arm.CodeInternal, "%q cannot be a file of the seed", name)
-		}
-		files[name] = content
+	files, err := seedFiles(c)
+	if err != nil {
+		return nil, err
 	}
 	w, err := iso9660.NewWriter()
 	if err != nil {
@@ -80,6 +73,49 @@ func Seed(c SeedConfig) (image []byte, err error) {
 		return nil, seedError(err)
 	}
 	return undated(out.Bytes())
+}
+
+// seedFiles are the files of a seed by name.
+func seedFiles(c SeedConfig) (map[string][]byte, error) {
+	if c.User == "" {
+		c.User = BuildUser
+	}
+	files := map[string][]byte{
+		"meta-data":      mustJSON(map[string]string{"instance-id": "goldsmith-build", "dsmode": "local"}),
+		"user-data":      append([]byte("#cloud-config\n"), mustJSON(userData(c.User))...),
+		"vendor-data":    nil,
+		"network-config": mustJSON(networkConfig()),
+		seedHelper:       c.Helper,
+	}
+	for name, content := range c.Files {
+		if _, taken := files[name]; taken || !plainFile(name) {
+			return nil, arm.Errorf(arm.CodeInternal, "%q cannot be a file of the seed", name)
+		}
+		files[name] = content
+	}
+	return files, nil
+}
+
+// SeedDigest names what the seed with this program's helper holds, in lower-case
+// hexadecimal digits, without unpacking the helper or making the seed. It fails as
+// HelperBinary does when there is no helper.
+func SeedDigest() (string, error) { return seedDigest(bin) }
+
+func seedDigest(programs fs.FS) (string, error) {
+	packed, err := packedHelper(programs)
+	if err != nil {
+		return "", err
+	}
+	files, err := seedFiles(SeedConfig{Helper: packed})
+	if err != nil {
+		return "", err
+	}
+	h := sha256.New()
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		fmt.Fprintf(h, "%s %d\n", name, len(files[name]))
+		h.Write(files[name])
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
 // seedError codes an error of the ISO writer, which stages files on disk.
