@@ -61,7 +61,7 @@ func (e *Engine) Build(ctx context.Context, req Request, sink event.Sink) (run.R
 	}
 	<-followed
 	stop()
-	if cerr := e.collectDaily(context.WithoutCancel(ctx)); cerr != nil {
+	if cerr := e.collectDue(context.WithoutCancel(ctx)); cerr != nil {
 		sink.Emit(event.Event{Kind: event.Warning, Text: "collecting garbage: " + cerr.Error()})
 	}
 	return rec, errors.Join(err, ended(rec))

@@ -8,8 +8,6 @@ import (
 	"slices"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"goldsmith/internal/arm"
 	"goldsmith/internal/image"
 	"goldsmith/internal/image/disk"
@@ -107,8 +105,7 @@ func (b *builder) commit(ctx context.Context, r layer.Record, m layer.Manifest) 
 // which is no reason to fail. The disk may be sealed even then: b.top says so.
 func (b *builder) checkpoint(ctx context.Context, next string) (string, error) {
 	need := int64(b.plan.Shape.MemoryMiB) << 20
-	var fs unix.Statfs_t
-	if err := unix.Statfs(b.engine.dir, &fs); err == nil && int64(fs.Bavail)*fs.Bsize < 2*need {
+	if room, err := b.engine.cfg.Space(b.engine.dir); err == nil && room.Free < 2*need {
 		b.decide("no memory is saved: the data directory's disk is nearly full")
 		return "", nil
 	}

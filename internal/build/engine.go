@@ -99,6 +99,8 @@ type Config struct {
 	// MemoryCost is what saving a guest's memory is taken to cost; 0 is 2 s, and then
 	// what each run measures.
 	MemoryCost time.Duration
+	// Space tells what the file system of a directory has; nil asks the kernel.
+	Space func(dir string) (Space, error)
 	// Minute is what one minute of buildTimeoutInMinutes lasts, for tests; 0 is a
 	// minute.
 	Minute time.Duration
@@ -168,6 +170,9 @@ func Open(ctx context.Context, cfg Config) (_ *Engine, err error) {
 		bootTimeout:     orDefault(cfg.BootTimeout, DefaultBootTimeout),
 		restoreTimeout:  orDefault(cfg.RestoreTimeout, defaultRestoreTimeout),
 		powerOffTimeout: orDefault(cfg.PowerOffTimeout, defaultPowerOffTimeout),
+	}
+	if e.cfg.Space == nil {
+		e.cfg.Space = spaceOf
 	}
 	if e.logger = cfg.Logger; e.logger == nil {
 		e.logger = slog.New(slog.DiscardHandler)

@@ -109,7 +109,19 @@ func wrap(what string, err error) error {
 	return fmt.Errorf("%s: %w", what, err)
 }
 
-// collectDaily collects when nobody has for a day. Its trouble is no build's.
+// collectDue collects when nobody has for a day, and layers as soon as they take more
+// than they may or the disk is nearly full. Its trouble is no build's.
+func (e *Engine) collectDue(ctx context.Context) error {
+	err := e.collectDaily(ctx)
+	if err == nil {
+		err = e.makeRoom(ctx)
+	}
+	if arm.IsCode(err, arm.CodeConflict) {
+		return nil // another process collects
+	}
+	return err
+}
+
 func (e *Engine) collectDaily(ctx context.Context) error {
 	stamp := filepath.Join(e.dir, "collected")
 	if info, err := os.Stat(stamp); err == nil && time.Since(info.ModTime()) < garbageRhythm {
@@ -119,10 +131,31 @@ func (e *Engine) collectDaily(ctx context.Context) error {
 		return fmt.Errorf("note the collection of garbage: %w", err)
 	}
 	_, err := e.Collect(ctx)
-	if arm.IsCode(err, arm.CodeConflict) {
-		return nil // another process collects
-	}
 	return err
+}
+
+// makeRoom removes the layers longest unused until their limit holds and the file
+// system has its reserve again, as far as layers can give it.
+func (e *Engine) makeRoom(ctx context.Context) error {
+	room, err := e.cfg.Space(e.dir)
+	if err != nil {
+		return err
+	}
+	all, err := e.layers.List(ctx, layer.Filter{})
+	if err != nil {
+		return err
+	}
+	var bytes int64
+	for _, r := range all {
+		bytes += r.Bytes
+	}
+	if bytes <= garbageBytes && room.lacking() == 0 {
+		return nil
+	}
+	_, _, err = e.files.Collect(ctx, time.Now(), layer.Limits{
+		MaxBytes: garbageBytes, Room: room.lacking(), Orphans: orphanAge, Keep: keptFailure,
+	})
+	return wrap("make room for builds", err)
 }
 
 // collectDisks removes rendered base disks that no build used for long.

@@ -77,7 +77,7 @@ func (e *Engine) tend(ctx context.Context) {
 		if err := e.PullTriggers(ctx); err != nil {
 			e.complain(ctx, "look at triggers", err)
 		}
-		if err := e.collectDaily(ctx); err != nil {
+		if err := e.collectDue(ctx); err != nil {
 			e.complain(ctx, "collect garbage", err)
 		}
 	}

@@ -18,7 +18,8 @@ func (a *app) garbageCommand() *cobra.Command {
 		Short: "Remove layers, images and files that nothing needs any more",
 		Long: `Remove layers unused for a week (see --max-age) or beyond 64 GiB (see --max-size), base disks and saved proxy VMs that can be
 made again, and images and frozen files that no image, template, catalog entry or run refers to.
-Builds do this by themselves once a day. Nothing that a run or an image needs goes,
+Builds do this by themselves once a day, and remove layers beyond their size, or while the
+disk is nearly full, as soon as they end. Nothing that a run or an image needs goes,
 whatever the limits are.`,
 		Args: args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {

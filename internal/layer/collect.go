@@ -15,6 +15,8 @@ import (
 type Limits struct {
 	MaxAge   time.Duration // a layer unused for longer goes; 0 keeps all ages
 	MaxBytes int64         // beyond this the longest unused go; 0 for no limit
+	// Room is how many bytes are to become free in any case, of the longest unused.
+	Room int64
 	// Keep spares a layer whatever its age; nil spares none.
 	Keep func(Record) bool
 	// Orphans is how old a directory without a record must be to go: younger ones
@@ -44,7 +46,7 @@ func (f *Files) Collect(ctx context.Context, now time.Time, l Limits) (removed i
 		gone := 0
 		for _, r := range free { // the longest unused first
 			tooOld := l.MaxAge > 0 && now.Sub(r.LastUsedAt) > l.MaxAge
-			tooMuch := l.MaxBytes > 0 && total > l.MaxBytes
+			tooMuch := l.MaxBytes > 0 && total > l.MaxBytes || freed < l.Room
 			_, lost := os.Stat(f.Path(r.ID, "")) // somebody deleted its files
 			if (!tooOld && !tooMuch && lost == nil) || (l.Keep != nil && l.Keep(r)) {
 				continue
