@@ -6,6 +6,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -52,6 +53,7 @@ func (r *report) join(section, name, unit, note string, values ...float64) {
 			f.Values = append(f.Values, values...)
 			sorted := slices.Sorted(slices.Values(f.Values))
 			f.Median = sorted[len(sorted)/2]
+			fmt.Fprintf(os.Stderr, "%s: %s: %.4g %s\n", section, name, values, unit)
 			return
 		}
 	}
@@ -78,7 +80,7 @@ func main() {
 		switchChild(mtu)
 		return
 	}
-	letters := flag.String("scenarios", "CNLMFPXRB", "scenarios to run, by letter; none leaves them out")
+	letters := flag.String("scenarios", "CNLMVFPXRB", "scenarios to run, by letter; none leaves them out")
 	rivals := flag.String("rivals", "", "rivals beside, of packer,packer-tuned,packer-staged,virt-customize")
 	data := flag.String("data", "", "data directory for the scenarios, which keeps its booted base; a new one by default")
 	parts := flag.String("parts", "builds,exports,captures,service,streaming,frontdoor,load,network", "what to measure beside the scenarios")
@@ -126,19 +128,24 @@ func measure(ctx context.Context, o options) (err error) {
 		if part.name != "" && !strings.Contains(o.parts, part.name) {
 			continue
 		}
-		if err := part.do(); err != nil {
-			return err
+		if err = part.do(); err != nil {
+			break // what was measured until then took long
 		}
 	}
+	return errors.Join(err, r.write(o.out))
+}
+
+// write prints the figures as a table and writes them to a file.
+func (r *report) write(out string) error {
 	fmt.Print(r.table())
 	text, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Dir(o.out), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(out), 0o755); err != nil {
 		return err
 	}
-	return os.WriteFile(o.out, append(text, '\n'), 0o644)
+	return os.WriteFile(out, append(text, '\n'), 0o644)
 }
 
 // host says where the figures come from.

@@ -13,6 +13,7 @@ import (
 type recipe struct {
 	dir     string
 	scripts [5]string // of steps 2 to 5; the first is the upload
+	network any       // vnetConfig of the build; nil for a network of its own
 }
 
 // newRecipe writes the files of the recipe to dir.
@@ -73,13 +74,17 @@ func (r *recipe) template(name string) (string, error) {
 	for i, path := range scripts[1:] {
 		steps = append(steps, object{"type": "Shell", "name": fmt.Sprint("step ", i+2), "scriptUri": path})
 	}
+	profile := object{"vmSize": "Standard_B1ms"}
+	if r.network != nil {
+		profile["vnetConfig"] = r.network
+	}
 	const identity = "/subscriptions/<subscriptionID>/resourceGroups/bench/providers/Microsoft.ManagedIdentity/userAssignedIdentities/b"
 	text, err := json.MarshalIndent(object{
 		"apiVersion": "2022-07-01", "location": "westus2", "name": name,
 		"identity": object{"type": "UserAssigned", "userAssignedIdentities": object{identity: object{}}},
 		"properties": object{
 			"buildTimeoutInMinutes": 60,
-			"vmProfile":             object{"vmSize": "Standard_B1ms"},
+			"vmProfile":             profile,
 			"source":                object{"type": "PlatformImage", "publisher": "Debian", "offer": "debian-12", "sku": "12-gen2", "version": "latest"},
 			"customize":             steps,
 			"distribute": []object{{

@@ -43,10 +43,6 @@ func scenarios(ctx context.Context, r *report, o options, work string) error {
 	if text, err := pull.CombinedOutput(); err != nil {
 		return fmt.Errorf("pull the base: %w\n%s", err, text)
 	}
-	rivals, err := b.newRivals(ctx)
-	if err != nil {
-		return err
-	}
 	// The first build of the base boots it; nothing else is measured with that.
 	watched := watchMachines(b.datadir)
 	first, err := b.build(ctx, recipe, "bench")
@@ -58,12 +54,16 @@ func scenarios(ctx context.Context, r *report, o options, work string) error {
 		b.booting = peak(samples, 1, first.firstAt)
 		b.add("C first build of a base", "", first)
 	}
+	rivals, err := b.newRivals(ctx)
+	if err != nil {
+		return err
+	}
 	for range b.runs {
 		for _, s := range []struct {
 			letter string
 			do     func(context.Context) error
 		}{
-			{"C", b.cold}, {"N", b.same}, {"L", b.last}, {"M", b.middle}, {"F", b.fixed}, {"P", b.pair}, {"X", b.four}, {"R", b.replicated},
+			{"C", b.cold}, {"N", b.same}, {"L", b.last}, {"M", b.middle}, {"V", b.onNetwork}, {"F", b.fixed}, {"P", b.pair}, {"X", b.four}, {"R", b.replicated},
 		} {
 			if !strings.Contains(b.letters, s.letter) {
 				continue
